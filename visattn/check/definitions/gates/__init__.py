@@ -1,0 +1,1 @@
+"""Index by index: the gates of `visattn.ops`."""

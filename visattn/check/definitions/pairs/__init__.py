@@ -1,0 +1,1 @@
+"""Index by index: the pairs of `visattn.ops`."""

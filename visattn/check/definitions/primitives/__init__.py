@@ -1,0 +1,1 @@
+"""Index by index: the primitives of `visattn.ops`."""

@@ -1,0 +1,1 @@
+"""Index by index: the recurrent of `visattn.ops`."""

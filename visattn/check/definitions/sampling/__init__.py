@@ -1,0 +1,1 @@
+"""Index by index: the sampling of `visattn.ops`."""

@@ -1,0 +1,197 @@
+"""The laws that every backward obeys, checked at any size with two forward calls per argument.
+
+    from visattn import gradcheck
+    gradcheck.check(op, args, options)                        # a module with forward and backward
+    gradcheck.check(Pair(my_forward, my_backward), args)      # or your own two functions
+
+    transposed     for a random dy and a random direction v of each argument a,
+                   ⟨dy, (y(a + εv) - y(a - εv)) / 2ε⟩ = ⟨da, v⟩
+    counted        as many gradients as arguments, of the same trees and shapes
+    pure           neither arguments, nor dy, nor the cache are written; backward may be called twice
+    linear         backward(2 dy) = 2 backward(dy)
+    dtype kept     float32 in, float32 out
+
+*Check by projection, explain by table*: a failure shows which elements of the gradient differ, and by what factor.
+The laws hold between a backward and *its own* forward; that the forward is right needs someone else's word.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from visattn import tree
+
+SHOWN = 8               # rows of the element table
+EXPLAINED = 4096        # elements of a gradient up to which the table is made
+
+
+class Pair(NamedTuple):
+    """Your own functions as an operator: `y, cache = forward(*args)`, `grads = backward(dy, cache)`."""
+
+    forward: Any
+    backward: Any
+
+
+class Law(NamedTuple):
+    """How well one gradient obeys ⟨dy, dy/da · v⟩ = ⟨da, v⟩: error relative to ‖da‖‖v‖."""
+
+    argument: str
+    numeric: float
+    analytic: float
+    error: float
+
+
+def check(op, args, options=None, rng=None, *, eps=1e-6, rtol=1e-7):
+    """Raise AssertionError unless op.backward obeys every law at (args, options); float64 arguments, off kinks.
+
+    eps   step of the central difference
+    rtol  error allowed, relative to ‖gradient‖ ‖direction‖
+    """
+    options, rng = options or {}, np.random.default_rng(0) if rng is None else rng
+    name = name_of(op)
+    _, cache, dy, grads = call(op, args, options, rng)
+
+    for law, a, da in zip(laws(op, args, options, dy, grads, rng, eps), args, grads):
+        assert law.error <= rtol, (
+            f"{name}: the gradient of {law.argument} is not the transposed derivative: along a random direction "
+            f"numeric {law.numeric:.9g}, analytic {law.analytic:.9g} (error {law.error:.1e}, allowed {rtol:.0e})\n"
+            + element_table(op, args, options, dy, law.argument, a, da, eps))
+
+    for one, two in zip(tree.leaves(grads), tree.leaves(op.backward(dy, cache)), strict=True):
+        assert np.array_equal(one, two, equal_nan=True), (
+            f"{name}: backward called twice with one cache gives two answers: it writes to what it is given")
+    double = op.backward(tree.map(lambda u: 2 * u, dy), cache)
+    for one, two in zip(tree.leaves(grads), tree.leaves(double), strict=True):
+        assert np.allclose(two, 2 * one, rtol=1e-12, atol=1e-12), f"{name}: backward is not linear in dy"
+    check_dtype(op, args, options)
+
+
+def check_dtype(op, args, options=None):
+    """Raise AssertionError unless float32 arguments give float32 outputs, intermediates and gradients."""
+    args, options = tree.cast(args, np.float32), cast_options(options or {}, np.float32)
+    y, cache = op.forward(*args, **options)
+    grads = op.backward(tree.map(lambda u: np.ones_like(u, np.float32), y), cache)
+    for what, part in (("output", y), ("gradients", grads)):
+        dtypes = {str(leaf.dtype) for leaf in tree.leaves(part)}
+        assert dtypes <= {"float32"}, f"{name_of(op)}: float32 arguments, but {what} of dtype {', '.join(dtypes)}"
+
+
+def cast_options(options, dtype):
+    """The options with their floating-point arrays in another precision."""
+    return {k: tree.cast(v, dtype) if tree.is_leaf(v) or _has_arrays(v) else v
+            for k, v in options.items()}
+
+
+def _has_arrays(value):
+    return isinstance(value, (tuple, list, dict)) and any(map(tree.is_leaf, value))
+
+
+def call(op, args, options, rng):
+    """(y, cache, dy, grads) of one forward and one backward for a random dy; all but counted and pure.
+
+    Arguments, dy and the cache are read-only meanwhile, so the line that writes to one of them raises.
+    """
+    name = name_of(op)
+    given = tree.map(lambda a: a.copy(), tuple(args))
+    with frozen((args, {k: v for k, v in options.items() if tree.is_leaf(v)})):
+        y, cache = op.forward(*args, **options)
+        dy = tree.freeze(tree.map(lambda u: np.asarray(rng.normal(size=u.shape)), y))
+        grads = op.backward(dy, cache)
+    for i, (before, after) in enumerate(zip(tree.leaves(given), tree.leaves(tuple(args)), strict=True)):
+        assert np.array_equal(before, after, equal_nan=True), f"{name} writes to its arguments (array {i})"
+    assert isinstance(grads, tuple), f"{name}: backward returns a tuple of gradients; got {type(grads).__name__}"
+    assert len(grads) == len(args), f"{name}: {len(args)} arguments but {len(grads)} gradients"
+    for argument, a, da in zip(argument_names(op, args), args, grads):
+        shapes = [[(path, u.shape) for path, u in tree.named_leaves(t)] for t in (a, da)]
+        assert shapes[0] == shapes[1], (
+            f"{name}: the gradient of {argument} has another shape than {argument}: {shapes[1]} for {shapes[0]}")
+    return y, cache, dy, grads
+
+
+class frozen:
+    """The arrays of a tree, read-only for the length of a `with`."""
+
+    def __init__(self, t):
+        self.leaves = [leaf for leaf in tree.leaves(t) if isinstance(leaf, np.ndarray)]
+
+    def __enter__(self):
+        self.flags = [leaf.flags.writeable for leaf in self.leaves]
+        tree.freeze(self.leaves)
+
+    def __exit__(self, *_):
+        for leaf, flag in zip(self.leaves, self.flags, strict=True):
+            if flag:
+                leaf.setflags(write=True)
+
+
+def laws(op, args, options, dy, grads, rng, eps=1e-6):
+    """[Law] of every argument: the transposed derivative, by projection on one random direction each."""
+    found = []
+    for i, (argument, a, da) in enumerate(zip(argument_names(op, args), args, grads)):
+        v = tree.map(lambda u: np.asarray(rng.normal(size=u.shape)), a)
+        numeric = derivative(op, args, options, dy, i, v, eps)
+        analytic = float(tree.dot(da, v))
+        scale = float(tree.dot(da, da) * tree.dot(v, v)) ** 0.5
+        # A gradient that is exactly zero is judged on an absolute scale: there is nothing to be relative to.
+        found.append(Law(argument, numeric, analytic, abs(numeric - analytic) / (scale or 1.0)))
+    return found
+
+
+def derivative(op, args, options, dy, i, v, eps=1e-6):
+    """⟨dy, ∂y/∂args[i] · v⟩ by a central difference."""
+
+    def f(step):
+        moved = tree.map(lambda u, w: u + step * w, args[i], v)
+        return float(tree.dot(dy, op.forward(*args[:i], moved, *args[i + 1:], **options)[0]))
+
+    return (f(eps) - f(-eps)) / (2 * eps)
+
+
+def numeric_gradient(op, args, options, dy, i, eps=1e-6):
+    """The gradient of args[i], element by element: exact in what it says, and two forward calls for each element."""
+    zero = tree.map(np.zeros_like, args[i])
+    numeric = tree.map(np.zeros_like, args[i])
+    for e, out in zip(tree.leaves(zero), tree.leaves(numeric), strict=True):
+        for where in np.ndindex(e.shape):
+            e[where] = 1
+            out[where] = derivative(op, args, options, dy, i, zero, eps)
+            e[where] = 0
+    return numeric
+
+
+def element_table(op, args, options, dy, argument, a, da, eps):
+    """Where the gradient differs from the finite difference, largest first, and whether one factor explains all."""
+    if sum(u.size for u in tree.leaves(a)) > EXPLAINED:
+        return f"  ({argument} has more than {EXPLAINED} elements: check a smaller example for the table of elements)"
+    i = argument_names(op, args).index(argument)
+    numeric = numeric_gradient(op, args, options, dy, i, eps)
+    rows, total = [], 0
+    largest = max((float(abs(u).max()) for u in tree.leaves(numeric) if u.size), default=0.0)
+    for (path, n), g in zip(tree.named_leaves(numeric, argument), tree.leaves(da), strict=True):
+        total += n.size
+        for where in np.ndindex(n.shape):
+            if not abs(n[where] - g[where]) <= 1e-6 * (largest + abs(n[where])):
+                rows.append((f"{path}[{', '.join(map(str, where))}]", float(g[where]), float(n[where])))
+    rows.sort(key=lambda row: -abs(row[1] - row[2]))
+    lines = [f"  {'element':<24}{'backward':>14}{'difference':>14}{'factor':>10}"]
+    for where, got, true in rows[:SHOWN]:
+        lines.append(f"  {where:<24}{got:>14.6g}{true:>14.6g}{got / true if true else np.nan:>10.4g}")
+    lines.append(f"  {len(rows)} of {total} elements differ" + (f", {SHOWN} shown" if len(rows) > SHOWN else ""))
+    factors = {round(got / true, 4) for _, got, true in rows if true}
+    if len(rows) > 1 and len(factors) == 1:
+        lines.append(f"  all by one factor: backward is {factors.pop():g} times the derivative")
+    return "\n".join(lines)
+
+
+def name_of(op):
+    name = getattr(op, "__name__", None) or getattr(op.forward, "__name__", type(op).__name__)
+    return name.rpartition(".")[2]
+
+
+def argument_names(op, args):
+    """The names of the positional arguments, from the signature of forward: "x", "w1" …"""
+    code = getattr(getattr(op.forward, "__wrapped__", op.forward), "__code__", None)
+    if code is None:
+        return [f"argument {i}" for i in range(len(args))]
+    names = list(code.co_varnames[: code.co_argcount])
+    return [names[i] if i < len(names) else f"argument {i}" for i in range(len(args))]

@@ -1,0 +1,246 @@
+"""The public door of an operator: its arguments are checked against its signature, its formula stays free of checks.
+
+    @checked                            # types, dtypes and axes, as the signature declares them
+    def forward(x: Float[Array, "N C H W"], w: Float[Array, "M C"], *, stride: int = 1): ...
+
+    @checked(rules)                     # and what a signature cannot say; see `require`
+    def forward(...): ...
+
+Types that do not fit raise TypeError; shapes and values that do not fit raise ValueError; both name the
+operator, the argument, what was expected and what came.  A combination of shapes and dtypes that once passed is
+remembered, so a model that calls an operator a thousand times pays for the comparison once.
+"""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer, jaxtyped
+
+if TYPE_CHECKING:
+    Array = np.ndarray[Any, np.dtype[Any]]
+else:
+    Array = Any                          # NumPy's, CuPy's, or any other array that NumPy's functions dispatch to
+
+__all__ = ["Array", "Bool", "Float", "Integer", "checked", "require"]
+
+DTYPES = ("float32", "float64")          # dtype in = dtype out
+MAY_BE_EMPTY = {"N", "T", "S"}           # batch, queries, keys; so may the leading axes *B
+REMEMBERED = 4096                        # combinations of shapes per operator
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def require(holds: Any, name: str, rule: str, value: Any) -> None:
+    """Raise ValueError unless `holds`: "stride must be at least 1; got 0"."""
+    if not holds:
+        raise ValueError(f"{name} must {rule}; got {value}")
+
+
+def checked(formula: F | None = None, /) -> Any:
+    """Decorate `forward` or `backward` with its door.  `@checked(rules)` also calls `rules`, a function of any of
+    the same arguments by name, whose `require`s say what the signature cannot."""
+    if formula is not None and formula.__name__ in ("forward", "backward"):
+        return _door(formula, rules=None)
+    return lambda f: _door(f, rules=formula)
+
+
+def _door(formula: Callable[..., Any], rules: Callable[..., None] | None) -> Callable[..., Any]:
+    signature = inspect.signature(formula)
+    wanted = () if rules is None else tuple(inspect.signature(rules).parameters)
+    operator = f"{formula.__module__.rpartition('.')[2]}.{formula.__name__}"
+    passed: set[Any] = set()
+
+    @wraps(formula)
+    def door(*args: Any, **options: Any) -> Any:
+        try:
+            bound = signature.bind(*args, **options)
+        except TypeError as error:
+            raise TypeError(f"{operator}: {error}; its signature is {_plain(signature)}") from None
+        key = _key((args, tuple(options.items())))
+        try:
+            if key not in passed:
+                _check(signature, bound.arguments)
+            if rules is not None:
+                bound.apply_defaults()
+                rules(*(bound.arguments[name] for name in wanted))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{operator}: {error}") from None
+        if key is not None and len(passed) < REMEMBERED:
+            passed.add(key)
+        return formula(*args, **options)
+
+    return door
+
+
+def _key(value: Any) -> Any:
+    """What a check of `value` depends on, as something hashable; None where that cannot be had."""
+    if hasattr(value, "shape"):
+        return type(value), value.shape, value.dtype
+    if isinstance(value, tuple):
+        parts = tuple(_key(part) for part in value)
+        return None if any(part is None for part in parts) else (type(value), parts)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return type(value), value
+    return None
+
+
+def _check(signature: inspect.Signature, arguments: dict[str, Any]) -> None:
+    """Raise unless every argument is what the signature says; the axes' names bind across all of them."""
+    expected = {name: p.annotation for name, p in signature.parameters.items()}
+    # A cache comes first: it says what the axes are that dy must have.
+    ordered = sorted(arguments.items(), key=lambda item: not _is_record(expected[item[0]]))
+    seen: dict[str, tuple[Any, Any]] = {}
+    with jaxtyped("context"):
+        for name, value in ordered:
+            _fit(name, value, expected[name], seen)
+    dtypes = {str(v.dtype): name for name, (v, a) in reversed(seen.items()) if _is_float(a)}
+    if len(dtypes) > 1:
+        (one, first), (other, second) = list(dtypes.items())[-2:][::-1]
+        raise TypeError(f"{second} is {other} but {first} is {one}: give all floating-point arrays one dtype")
+
+
+def _fit(name: str, value: Any, annotation: Any, seen: dict[str, tuple[Any, Any]]) -> None:
+    if annotation in (inspect.Parameter.empty, Any):
+        return
+    if isinstance(annotation, (types.UnionType, typing._UnionGenericAlias)):        # type: ignore[attr-defined]
+        choices = typing.get_args(annotation)
+        if value is None and type(None) in choices:
+            return
+        arrays = [choice for choice in choices if _is_array_type(choice)]
+        if arrays:
+            _fit(name, value, arrays[0], seen)
+        elif not any(_is_plain(value, choice) for choice in choices):
+            raise TypeError(f"{name} must be {_spell(annotation)}; got {_came(value)}")
+    elif _is_array_type(annotation):
+        _fit_array(name, value, annotation, seen)
+    elif _is_record(annotation):
+        if not isinstance(value, annotation):
+            raise TypeError(f"{name} must be a {annotation.__module__.rpartition('.')[2]}.{annotation.__name__}; "
+                            f"got {_came(value)}")
+        fields = typing.get_type_hints(annotation)
+        nested = [field for field in annotation._fields if not _is_record(fields.get(field, Any))]
+        for field in nested:
+            _fit(f"{name}.{field}", getattr(value, field), fields.get(field, Any), seen)
+    elif typing.get_origin(annotation) is tuple and _has_arrays(annotation):
+        parts = typing.get_args(annotation)
+        if not isinstance(value, tuple) or len(value) != len(parts):
+            raise TypeError(f"{name} must be a tuple of {len(parts)} arrays; got {_came(value)}")
+        for i, (part, part_annotation) in enumerate(zip(value, parts)):
+            _fit(f"{name}[{i}]", part, part_annotation, seen)
+    elif typing.get_origin(annotation) is Literal:
+        choices = typing.get_args(annotation)
+        if not isinstance(value, (str, int, type(None))) or value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {_came(value)}")
+    elif not _is_plain(value, annotation):
+        raise TypeError(f"{name} must be {_spell(annotation)}; got {_came(value)}")
+
+
+def _fit_array(name: str, value: Any, annotation: Any, seen: dict[str, tuple[Any, Any]]) -> None:
+    axes = annotation.dim_str.split()
+    kind = {Float: "a floating-point array", Bool: "a boolean array"}.get(_family(annotation), "an integer array")
+    what = f"{kind} with axes ({', '.join(axes)})" if axes else f"{kind.replace('array', 'scalar')}"
+    if not axes and isinstance(value, float) and _is_float(annotation):
+        return                                                   # backward(1.0, cache) of a loss
+    # NumPy's own scalars are arrays of no axes; everything else must speak NumPy's dispatch protocol.
+    if not (hasattr(value, "__array_function__") or isinstance(value, np.generic)):
+        hint = "; pass a NumPy array, np.asarray(...)" if hasattr(value, "__len__") else ""
+        raise TypeError(f"{name} must be {what}; got {_came(value)}{hint}")
+    dtype = str(value.dtype)
+    if dtype not in annotation.dtypes or (_is_float(annotation) and dtype not in DTYPES):
+        hint = " of dtype float32 or float64" if _is_float(annotation) else ""
+        raise TypeError(f"{name} must be {what}{hint}; got dtype {dtype}")
+    if not isinstance(value, annotation):
+        raise ValueError(f"{name} must be {what}; got shape {tuple(value.shape)}{_why(axes, value.shape, seen)}")
+    variadic = any(axis.startswith(("*", "...")) for axis in axes)
+    named = axes if not variadic else axes[1:] if axes[0].startswith(("*", "...")) else []
+    for axis, size in zip(named, value.shape[len(value.shape) - len(named):]):
+        if size == 0 and axis.lstrip("#") not in MAY_BE_EMPTY:
+            raise ValueError(f"{name} must have at least one element along axis {axis}; got shape {value.shape}")
+    seen[name] = value, annotation
+
+
+def _why(axes: list[str], shape: tuple[int, ...], seen: dict[str, tuple[Any, Any]]) -> str:
+    """Which axis disagrees with which argument, where that can be said of one axis."""
+    lead = 1 if axes and axes[0].startswith(("*", "...")) else 0
+    if len(shape) < len(axes) - lead or (not lead and len(shape) != len(axes)):
+        return f": {len(shape)} axes instead of {len(axes) - lead}{' or more' if lead else ''}"
+    known = {}
+    for name, (array, annotation) in seen.items():
+        theirs = annotation.dim_str.split()
+        for axis, size in zip(theirs[::-1], array.shape[::-1]):
+            if axis.startswith(("*", "...")):
+                break
+            if not axis.startswith("#"):
+                known.setdefault(axis, (size, name))
+    for axis, size in zip(axes[::-1], shape[::-1]):
+        bare = axis.lstrip("#")
+        if bare in known and size != known[bare][0] and not (axis.startswith("#") and size == 1):
+            return f": axis {bare} is {size}, but {known[bare][0]} in {known[bare][1]}"
+    return ": its leading axes differ from those of the other arguments" if lead else ""
+
+
+def _is_array_type(annotation: Any) -> bool:
+    return hasattr(annotation, "dim_str")
+
+
+def _is_float(annotation: Any) -> bool:
+    return "float32" in annotation.dtypes
+
+
+def _family(annotation: Any) -> Any:
+    return Float if _is_float(annotation) else Bool if "bool" in annotation.dtypes else Integer
+
+
+def _is_record(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, tuple) and hasattr(annotation, "_fields")
+
+
+def _has_arrays(annotation: Any) -> bool:
+    return any(_is_array_type(part) for part in typing.get_args(annotation))
+
+
+def _is_plain(value: Any, annotation: Any) -> bool:
+    """Is this option (a number, a flag, a pair of integers …) of the declared type?"""
+    if annotation is int:
+        return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if annotation is float:
+        return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if annotation is bool:
+        return isinstance(value, (bool, np.bool_))
+    if typing.get_origin(annotation) is tuple:
+        parts = typing.get_args(annotation)
+        if len(parts) == 2 and parts[1] is Ellipsis:
+            return isinstance(value, (tuple, list)) and all(_is_plain(v, parts[0]) for v in value)
+        return (isinstance(value, (tuple, list)) and len(value) == len(parts)
+                and all(_is_plain(v, part) for v, part in zip(value, parts)))
+    if typing.get_origin(annotation) is Literal:
+        return value in typing.get_args(annotation)
+    if annotation in (None, type(None)):
+        return value is None
+    return not isinstance(annotation, type) or isinstance(value, annotation)
+
+
+def _spell(annotation: Any) -> str:
+    if isinstance(annotation, (types.UnionType, typing._UnionGenericAlias)):        # type: ignore[attr-defined]
+        return " or ".join(_spell(choice) for choice in typing.get_args(annotation))
+    if typing.get_origin(annotation) is Literal:
+        return " or ".join(map(repr, typing.get_args(annotation)))
+    if typing.get_origin(annotation) is tuple:
+        return f"{len(typing.get_args(annotation))} of them"
+    words = {int: "an integer", float: "a number", bool: "True or False", str: "a string", type(None): "None"}
+    return words.get(annotation) or str(annotation)
+
+
+def _came(value: Any) -> str:
+    return repr(value) if isinstance(value, (bool, int, float, str, type(None))) else type(value).__name__
+
+
+def _plain(signature: inspect.Signature) -> str:
+    """(q, k, v, *, scale=None): a signature without its annotations."""
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    return str(inspect.Signature(bare))

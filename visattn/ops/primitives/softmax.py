@@ -1,0 +1,64 @@
+"""Softmax: the numbers of a row to weights that are positive and sum to one.
+
+    p_s = e^{x_s} / Σ_t e^{x_t}
+
+Masks are boolean, True = takes part.  **A row in which nothing takes part gives zeros, and passes exactly zero
+gradient**: decided on the mask, by selection, here once for every operator that normalises.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from visattn.ops._contract import Array, Bool, Float, checked, require
+
+
+class Cache(NamedTuple):
+    p: Float[Array, "*B"]
+    mask: Bool[Array, "*#B"] | None
+    axis: int
+
+
+def rules(x, axis, mask):
+    require(-x.ndim <= axis < x.ndim, "axis", f"name one of the {x.ndim} axes of x", axis)
+    require(x.shape[axis] > 0, "x", f"have at least one element along axis {axis}", f"shape {x.shape}")
+
+
+@checked(rules)
+def forward(x: Float[Array, "*B"], *, axis: int = -1, mask: Bool[Array, "*#B"] | None = None):
+    """p (*B): the weights along `axis`.
+
+    mask    which elements take part, broadcast against x; None is all of them
+    raises  ValueError where `axis` is not an axis of x or has no elements
+    """
+    if mask is None:
+        e = np.exp(x - x.max(axis, keepdims=True))              # the shift cancels; e ≤ 1 cannot overflow
+        total = e.sum(axis, keepdims=True)
+    else:
+        some = mask.any(axis, keepdims=True)                    # rows with something to attend to
+        a = np.where(mask, x, -np.inf)
+        e = np.exp(a - np.where(some, a.max(axis, keepdims=True), 0))
+        total = np.where(some, e.sum(axis, keepdims=True), 1)
+    p = e / total
+    return p, Cache(p, mask, axis)
+
+
+@checked
+def backward(dp: Float[Array, "*B"], cache: Cache):
+    """From p_s = e^{x_s} / Σ:  ∂p_s/∂x_t = p_s ([s = t] - p_t), hence
+
+        dx = p ⊙ (dp - Σ_s dp_s p_s).
+
+    One row costs a product and a sum: its Jacobian is never built.
+    """
+    p, mask, axis = cache
+    if mask is not None:
+        dp = np.where(mask, dp, 0)                              # p is 0 there, and dp may be NaN
+    dx = p * (dp - (dp * p).sum(axis, keepdims=True))
+    return (dx,)
+
+
+def example(rng):
+    mask = rng.random((2, 3, 5)) < 0.7
+    mask[0, 1] = False                                          # a row with nothing to attend to
+    return (rng.normal(size=(2, 3, 5)),), {"mask": mask}
