@@ -6,7 +6,7 @@
 
     transposed     for a random dy and a random direction v of each argument a,
                    ⟨dy, (y(a + εv) - y(a - εv)) / 2ε⟩ = ⟨da, v⟩
-    counted        as many gradients as arguments, of the same trees and shapes
+    counted        one gradient per positional argument given, of the same tree and shapes
     pure           neither arguments, nor dy, nor the cache are written; backward may be called twice
     linear         backward(2 dy) = 2 backward(dy)
     dtype kept     float32 in, float32 out
@@ -47,7 +47,7 @@ def check(op, args, options=None, rng=None, *, eps=1e-6, rtol=1e-7):
     eps   step of the central difference
     rtol  error allowed, relative to ‖gradient‖ ‖direction‖
     """
-    options, rng = options or {}, np.random.default_rng(0) if rng is None else rng
+    args, options, rng = given(args), options or {}, np.random.default_rng(0) if rng is None else rng
     name = name_of(op)
     _, cache, dy, grads = call(op, args, options, rng)
 
@@ -68,12 +68,20 @@ def check(op, args, options=None, rng=None, *, eps=1e-6, rtol=1e-7):
 
 def check_dtype(op, args, options=None):
     """Raise AssertionError unless float32 arguments give float32 outputs, intermediates and gradients."""
-    args, options = tree.cast(args, np.float32), cast_options(options or {}, np.float32)
+    args, options = tree.cast(given(args), np.float32), cast_options(options or {}, np.float32)
     y, cache = op.forward(*args, **options)
     grads = op.backward(tree.map(lambda u: np.ones_like(u, np.float32), y), cache)
     for what, part in (("output", y), ("gradients", grads)):
         dtypes = {str(leaf.dtype) for leaf in tree.leaves(part)}
         assert dtypes <= {"float32"}, f"{name_of(op)}: float32 arguments, but {what} of dtype {', '.join(dtypes)}"
+
+
+def given(args):
+    """The arguments without the optional ones at the end that are None: these have no gradient."""
+    args = tuple(args)
+    while args and args[-1] is None:
+        args = args[:-1]
+    return args
 
 
 def cast_options(options, dtype):
@@ -91,13 +99,13 @@ def call(op, args, options, rng):
 
     Arguments, dy and the cache are read-only meanwhile, so the line that writes to one of them raises.
     """
-    name = name_of(op)
-    given = tree.map(lambda a: a.copy(), tuple(args))
+    name, args = name_of(op), given(args)
+    originals = tree.map(lambda a: a.copy(), args)
     with frozen((args, {k: v for k, v in options.items() if tree.is_leaf(v)})):
         y, cache = op.forward(*args, **options)
         dy = tree.freeze(tree.map(lambda u: np.asarray(rng.normal(size=u.shape)), y))
         grads = op.backward(dy, cache)
-    for i, (before, after) in enumerate(zip(tree.leaves(given), tree.leaves(tuple(args)), strict=True)):
+    for i, (before, after) in enumerate(zip(tree.leaves(originals), tree.leaves(args), strict=True)):
         assert np.array_equal(before, after, equal_nan=True), f"{name} writes to its arguments (array {i})"
     assert isinstance(grads, tuple), f"{name}: backward returns a tuple of gradients; got {type(grads).__name__}"
     assert len(grads) == len(args), f"{name}: {len(args)} arguments but {len(grads)} gradients"

@@ -43,7 +43,6 @@ def forward(
     k: Float[Array, "*B S D"],
     v: Float[Array, "*B S E"],
     bias: Float[Array, "*#B #T #S"] | None = None,
-    /,
     *,
     mask: Bool[Array, "*#B #T #S"] | None = None,
     causal: Literal["top_left", "bottom_right"] | None = None,

@@ -12,19 +12,20 @@ from visattn.ops._contract import Array, Float, checked
 
 class Params(NamedTuple):
     w: Float[Array, "E D"]
-    b: Float[Array, "E"]
+    b: Float[Array, "E"] | None = None
 
 
 class Cache(NamedTuple):
     x: Float[Array, "*B D"]
     w: Float[Array, "E D"]
+    b: Float[Array, "E"] | None
 
 
 @checked
-def forward(x: Float[Array, "*B D"], w: Float[Array, "E D"], b: Float[Array, "E"]):
-    """y (*B, E): E weighted sums of the D features, at every place."""
-    y = x @ w.T + b                                             # (*B, E)
-    return y, Cache(x, w)
+def forward(x: Float[Array, "*B D"], w: Float[Array, "E D"], b: Float[Array, "E"] | None = None):
+    """y (*B, E): E weighted sums of the D features, at every place; no bias where b is None."""
+    y = x @ w.T if b is None else x @ w.T + b                   # (*B, E)
+    return y, Cache(x, w, b)
 
 
 @checked
@@ -35,12 +36,12 @@ def backward(dy: Float[Array, "*B E"], cache: Cache):
         dW_ed = Σ dy_e x_d              dW = dyᵀ x      the weights serve every place:
         db_e = Σ dy_e                   db = Σ dy       sums over the leading axes
     """
-    x, w = cache
+    x, w, b = cache
     flat_dy, flat_x = dy.reshape(-1, w.shape[0]), x.reshape(-1, w.shape[1])
     dx = dy @ w                                                 # (*B, D)
     dw = flat_dy.T @ flat_x                                     # (E, D)
-    db = flat_dy.sum(0)                                         # (E,)
-    return dx, dw, db
+    db = () if b is None else (flat_dy.sum(0),)                 # (E,)
+    return dx, dw, *db
 
 
 def init(rng, D, E):

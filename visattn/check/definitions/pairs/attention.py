@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 
-def forward(q, k, v, bias=None, /, *, mask=None, causal=None, scale=None, softcap=None):
+def forward(q, k, v, bias=None, *, mask=None, causal=None, scale=None, softcap=None):
     *B, T, D = q.shape
     S, E = v.shape[-2:]
     bias = np.broadcast_to(0.0 if bias is None else bias, (*B, T, S))
