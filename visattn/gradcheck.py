@@ -8,7 +8,7 @@
                    ⟨dy, (y(a + εv) - y(a - εv)) / 2ε⟩ = ⟨da, v⟩
     counted        one gradient per positional argument given, of the same tree and shapes
     pure           neither arguments, nor dy, nor the cache are written; backward may be called twice
-    linear         backward(2 dy) = 2 backward(dy)
+    linear         backward(dy - 2 dz) = backward(dy) - 2 backward(dz)
     dtype kept     float32 in, float32 out
 
 *Check by projection, explain by table*: a failure shows which elements of the gradient differ, and by what factor.
@@ -60,9 +60,11 @@ def check(op, args, options=None, rng=None, *, eps=1e-6, rtol=1e-7):
     for one, two in zip(tree.leaves(grads), tree.leaves(op.backward(dy, cache)), strict=True):
         assert np.array_equal(one, two, equal_nan=True), (
             f"{name}: backward called twice with one cache gives two answers: it writes to what it is given")
-    double = op.backward(tree.map(lambda u: 2 * u, dy), cache)
-    for one, two in zip(tree.leaves(grads), tree.leaves(double), strict=True):
-        assert np.allclose(two, 2 * one, rtol=1e-12, atol=1e-12), f"{name}: backward is not linear in dy"
+    dz = tree.map(lambda u: np.asarray(rng.normal(size=u.shape)), dy)
+    both = op.backward(tree.map(lambda u, w: u - 2 * w, dy, dz), cache)
+    for one, two, sum in zip(*map(tree.leaves, (grads, op.backward(dz, cache), both)), strict=True):
+        size = np.abs(one).max(initial=0) + 2 * np.abs(two).max(initial=0)
+        assert np.allclose(sum, one - 2 * two, rtol=0, atol=1e-11 * size), f"{name}: backward is not linear in dy"
     check_dtype(op, args, options)
 
 

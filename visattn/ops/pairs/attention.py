@@ -34,7 +34,7 @@ class Cache(NamedTuple):
 
 def rules(scale, softcap):
     require(scale is None or np.isfinite(scale), "scale", "be finite", scale)
-    require(softcap is None or softcap > 0, "softcap", "be above 0", softcap)
+    require(softcap is None or 0 < softcap < np.inf, "softcap", "be above 0 and finite", softcap)
 
 
 @checked(rules)
