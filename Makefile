@@ -1,0 +1,45 @@
+# Each target sets up .venv by itself: `make demo` and `make test` need Python ≥ 3.11 and nothing else.
+
+PYTHON  ?= python3
+VENV    ?= .venv
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test peers lint types coverage notebooks lab bench clean
+.DEFAULT_GOAL := demo
+
+# One stamp per set of extras, so a second `make test` installs nothing.
+$(VENV)/.%: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet -e ".[$*]"
+	touch $@
+
+demo: $(VENV)/.demo                     ## verify everything, train both networks, write build/demo/index.html
+	$(BIN)/visattn demo
+
+test: $(VENV)/.test                     ## the tests, without torch or any other peer
+	$(BIN)/python -m pytest
+
+peers: $(VENV)/.test $(VENV)/.peers     ## agreement with torch, torchvision, timm and keras
+	$(BIN)/python -m pytest -m peers
+
+lint: $(VENV)/.dev                      ## ruff
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev                     ## mypy over the public surface
+	$(BIN)/mypy
+
+coverage: $(VENV)/.dev                  ## which lines the tests reach
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+notebooks: $(VENV)/.notebooks           ## build and execute the notebooks from the lessons
+	$(BIN)/python lessons/build.py
+
+lab: $(VENV)/.notebooks                 ## open the notebooks
+	$(BIN)/jupyter lab notebooks
+
+bench: $(VENV)/.test $(VENV)/.peers     ## speed, as ratios to torch taken in one run
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) build
