@@ -62,7 +62,7 @@ def main(
 def measure(case, torch, rounds):
     op, args = getattr(ops, case.operator), case.args(np.random.default_rng(0))
     tensors = [torch.from_numpy(a).requires_grad_() for a in args]
-    y, cache = op.forward(*args, **case.options)
+    y, _ = op.forward(*args, **case.options)
     dy = np.random.default_rng(1).normal(size=y.shape).astype(y.dtype)
     torch_dy = torch.from_numpy(dy)
 
