@@ -184,8 +184,8 @@ def element_table(op, args, options, dy, argument, a, da, eps):
                 rows.append((f"{path}[{', '.join(map(str, where))}]", float(g[where]), float(n[where])))
     rows.sort(key=lambda row: -abs(row[1] - row[2]))
     lines = [f"  {'element':<24}{'backward':>14}{'difference':>14}{'factor':>10}"]
-    for where, got, true in rows[:SHOWN]:
-        lines.append(f"  {where:<24}{got:>14.6g}{true:>14.6g}{got / true if true else np.nan:>10.4g}")
+    for element, got, true in rows[:SHOWN]:
+        lines.append(f"  {element:<24}{got:>14.6g}{true:>14.6g}{got / true if true else np.nan:>10.4g}")
     lines.append(f"  {len(rows)} of {total} elements differ" + (f", {SHOWN} shown" if len(rows) > SHOWN else ""))
     factors = {round(got / true, 4) for _, got, true in rows if true}
     if len(rows) > 1 and len(factors) == 1:
@@ -195,7 +195,7 @@ def element_table(op, args, options, dy, argument, a, da, eps):
 
 def name_of(op):
     name = getattr(op, "__name__", None) or getattr(op.forward, "__name__", type(op).__name__)
-    return name.rpartition(".")[2]
+    return str(name).rpartition(".")[2]
 
 
 def argument_names(op, args):

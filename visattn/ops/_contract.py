@@ -169,7 +169,7 @@ def _why(axes: list[str], shape: tuple[int, ...], seen: dict[str, tuple[Any, Any
     lead = 1 if axes and axes[0].startswith(("*", "...")) else 0
     if len(shape) < len(axes) - lead or (not lead and len(shape) != len(axes)):
         return f": {len(shape)} axes instead of {len(axes) - lead}{' or more' if lead else ''}"
-    known = {}
+    known: dict[str, tuple[int, str]] = {}
     for name, (array, annotation) in seen.items():
         theirs = annotation.dim_str.split()
         for axis, size in zip(theirs[::-1], array.shape[::-1]):
