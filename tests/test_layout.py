@@ -26,9 +26,12 @@ IMPORTS = {
     "gradcheck": {"tree"},
     "plot": set(),
     "models": {"ops", "tree"},
-    "check": {"ops", "models", "gradcheck", "tree"},
+    "catalogue": {"ops", "models"},
+    "check": {"catalogue", "ops", "models", "gradcheck", "tree"},
+    "doctor": {"data"},
     "tasks": {"ops", "models", "data", "optim", "tree", "plot", "check", "gradcheck"},
-    "cli": {"ops", "models", "tasks", "check", "data", "plot", "gradcheck", "tree"},
+    "demo": {"catalogue", "ops", "models", "tasks", "check", "data", "plot", "tree"},
+    "cli": {"catalogue", "check", "demo", "doctor", "tasks"},
 }
 EVERYWHERE = {"_namespace", "_extras", "__version__"}
 
