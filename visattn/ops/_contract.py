@@ -16,7 +16,7 @@ import types
 import typing
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, jaxtyped
@@ -41,10 +41,16 @@ def require(holds: Any, name: str, rule: str, value: Any) -> None:
         raise ValueError(f"{name} must {rule}; got {value}")
 
 
-def checked(formula: F | None = None, /) -> Any:
+@overload
+def checked(rules: Callable[..., None], /) -> Callable[[F], F]: ...
+@overload
+def checked(formula: F, /) -> F: ...
+
+
+def checked(formula: Any, /) -> Any:
     """Decorate `forward` or `backward` with its door.  `@checked(rules)` also calls `rules`, a function of any of
     the same arguments by name, whose `require`s say what the signature cannot."""
-    if formula is not None and formula.__name__ in ("forward", "backward"):
+    if formula.__name__ in ("forward", "backward"):
         return _door(formula, rules=None)
     return lambda f: _door(f, rules=formula)
 

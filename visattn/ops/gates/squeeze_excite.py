@@ -32,7 +32,7 @@ class Cache(NamedTuple):
 
 
 @checked
-def forward(x: Float[Array, "N C H W"], w1: Float[Array, "M C"], w2: Float[Array, "C M"]):
+def forward(x: Float[Array, "N C H W"], w1: Float[Array, "M C"], w2: Float[Array, "C M"]) -> tuple[Float[Array, "N C H W"], Cache]:
     """y (N, C, H, W): each channel of x scaled by its gate s in (0, 1).
 
     x   feature map                                 paper: U
@@ -48,7 +48,7 @@ def forward(x: Float[Array, "N C H W"], w1: Float[Array, "M C"], w2: Float[Array
 
 
 @checked
-def backward(dy: Float[Array, "N C H W"], cache: Cache):
+def backward(dy: Float[Array, "N C H W"], cache: Cache) -> tuple[Array, ...]:
     """Transpose (4), (3), (2), in that order.
 
     (4)  y = s ⊙ x          ds  = Σ_hw dy ⊙ x         dx = s ⊙ dy

@@ -48,7 +48,7 @@ def forward(
     causal: Literal["top_left", "bottom_right"] | None = None,
     scale: float | None = None,
     softcap: float | None = None,
-):
+) -> tuple[Float[Array, "*B T E"], Cache]:
     """o (*B, T, E): for each of T queries, a mean of the S values.
 
     *B       any leading axes, such as (batch, heads)
@@ -70,7 +70,7 @@ def forward(
 
 
 @checked
-def backward(do: Float[Array, "*B T E"], cache: Cache):
+def backward(do: Float[Array, "*B T E"], cache: Cache) -> tuple[Array, ...]:
     """
         o = p v                 dv = pᵀ do                      dp = do vᵀ
         p = softmax_s a         da = p ⊙ (dp - Σ_s dp ⊙ p)      dbias = da, summed where it was broadcast

@@ -22,14 +22,14 @@ class Cache(NamedTuple):
 
 
 @checked
-def forward(x: Float[Array, "*B D"], w: Float[Array, "E D"], b: Float[Array, "E"] | None = None):
+def forward(x: Float[Array, "*B D"], w: Float[Array, "E D"], b: Float[Array, "E"] | None = None) -> tuple[Float[Array, "*B E"], Cache]:
     """y (*B, E): E weighted sums of the D features, at every place; no bias where b is None."""
     y = x @ w.T if b is None else x @ w.T + b                   # (*B, E)
     return y, Cache(x, w, b)
 
 
 @checked
-def backward(dy: Float[Array, "*B E"], cache: Cache):
+def backward(dy: Float[Array, "*B E"], cache: Cache) -> tuple[Array, ...]:
     """From y_e = Σ_d x_d W_ed + b_e, at every place:
 
         dx_d = Σ_e dy_e W_ed            dx = dy W

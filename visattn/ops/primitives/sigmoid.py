@@ -15,7 +15,7 @@ class Cache(NamedTuple):
 
 
 @checked
-def forward(x: Float[Array, "*B"]):
+def forward(x: Float[Array, "*B"]) -> tuple[Float[Array, "*B"], Cache]:
     """y (*B): σ of every element, in (0, 1); accurate to a few ulps also where σ is tiny."""
     e = np.exp(-abs(x))                             # in (0, 1]: neither sign of x overflows
     y = np.where(x >= 0, 1, e) / (1 + e)            # e⁻ˣ for x < 0 is 1/e: numerator and denominator times e
@@ -23,7 +23,7 @@ def forward(x: Float[Array, "*B"]):
 
 
 @checked
-def backward(dy: Float[Array, "*B"], cache: Cache):
+def backward(dy: Float[Array, "*B"], cache: Cache) -> tuple[Array, ...]:
     """σ' = σ (1 - σ):  dx = dy ⊙ y (1 - y)."""
     y, = cache
     return (dy * y * (1 - y),)

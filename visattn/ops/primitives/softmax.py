@@ -25,7 +25,7 @@ def rules(x, axis, mask):
 
 
 @checked(rules)
-def forward(x: Float[Array, "*B"], *, axis: int = -1, mask: Bool[Array, "*#B"] | None = None):
+def forward(x: Float[Array, "*B"], *, axis: int = -1, mask: Bool[Array, "*#B"] | None = None) -> tuple[Float[Array, "*B"], Cache]:
     """p (*B): the weights along `axis`.
 
     mask    which elements take part, broadcast against x; None is all of them
@@ -44,7 +44,7 @@ def forward(x: Float[Array, "*B"], *, axis: int = -1, mask: Bool[Array, "*#B"] |
 
 
 @checked
-def backward(dp: Float[Array, "*B"], cache: Cache):
+def backward(dp: Float[Array, "*B"], cache: Cache) -> tuple[Array, ...]:
     """From p_s = e^{x_s} / Σ:  ∂p_s/∂x_t = p_s ([s = t] - p_t), hence
 
         dx = p ⊙ (dp - Σ_s dp_s p_s).
