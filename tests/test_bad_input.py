@@ -166,7 +166,7 @@ def test_an_empty_batch_gives_an_empty_answer(operator):
 
     def emptied(name, value):
         choices = [annotations[name], *getattr(annotations[name], "__args__", ())]
-        axes = next((a.dim_str.split() for a in choices if hasattr(a, "dim_str")), [])
+        axes = next((a.dim_str.replace("#N", "N").split() for a in choices if hasattr(a, "dim_str")), [])
         if "N" in axes and tree.is_leaf(value):
             return value.take([], axes.index("N"))
         if axes and axes[0] in ("*B", "*#B") and tree.is_leaf(value) and value.ndim >= len(axes):
