@@ -58,7 +58,7 @@ def pad(x, windows, value=0):
 def zeros(x, windows):
     """A padded image of zeros with the leading axes of x, for its gradient to add up in, and its inside."""
     (H, W), (p, q) = windows.image, windows.padding
-    padded = np.zeros_like(x, shape=(*x.shape[:-2], H + 2 * p, W + 2 * q))
+    padded = np.zeros((*x.shape[:-2], H + 2 * p, W + 2 * q), dtype=x.dtype, like=x)
     return padded, padded[..., p:p + H, q:q + W]
 
 

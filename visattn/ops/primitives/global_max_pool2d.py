@@ -1,0 +1,48 @@
+"""Global max pooling: one number for each channel, its largest pixel.
+
+    y = max_hw x
+
+A pixel that wins takes the whole gradient.  Of several that are equally large, `ties="first"` gives it to the first
+in reading order, as PyTorch's max over an axis and its pooling do, and `ties="even"` an equal part to each, as its
+`amax` does.  After a ReLU this is the normal case: a channel of zeros is one tie.  A NaN is larger than any number.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from visattn.ops._contract import Array, Bool, Float, checked
+
+
+class Cache(NamedTuple):
+    wins: Bool[Array, "N C H W"]                    # the pixels that the gradient goes to
+
+
+@checked
+def forward(
+    x: Float[Array, "N C H W"], *, ties: Literal["first", "even"] = "first"
+) -> tuple[Float[Array, "N C"], Cache]:
+    """y (N, C): the largest pixel of each channel.
+
+    ties  "first" or "even": which of several largest pixels take part in the gradient
+    """
+    N, C, H, W = x.shape
+    x = x.reshape(N, C, H * W)
+    y = x.max(axis=2)                                           # (N, C)
+    if ties == "first":
+        wins = np.arange(H * W, like=x) == x.argmax(axis=2)[:, :, None]
+    else:
+        wins = (x == y[:, :, None]) | np.isnan(x)
+    return y, Cache(wins.reshape(N, C, H, W))
+
+
+@checked
+def backward(dy: Float[Array, "N C"], cache: Cache) -> tuple[Array, ...]:
+    """dx = dy / (number of winners) where a pixel wins, 0 elsewhere."""
+    wins, = cache
+    share = dy / wins.sum(axis=(2, 3), dtype=dy.dtype)          # (N, C)
+    return (np.where(wins, share[:, :, None, None], 0),)
+
+
+def example(rng):
+    return (rng.normal(size=(2, 3, 4, 5)),), {"ties": "even"}
