@@ -126,6 +126,49 @@ def test_the_source_and_the_signature_stay_readable():
     assert list(inspect.signature(forward).parameters)[:3] == ["x", "w", "b"]
 
 
+class Part(NamedTuple):
+    w: Float[Array, "O C"]
+    b: Float[Array, "O"] | None = None
+
+
+class Tree(NamedTuple):
+    """Weights of a model: parts, whose axes are their own; a choice of parts; a tuple of them."""
+
+    cls: Float[Array, "C"]
+    first: Part
+    maybe: Part | Cache | None
+    others: tuple[Part, ...]
+
+
+Tree.__name__ = "Params"
+
+
+def test_weights_in_a_tree_are_checked_by_their_paths():
+    @checked
+    def forward(x: Float[Array, "N C H W"], p: Tree):
+        return x
+
+    part, c = Part(W, np.ones(6)), np.ones(3)
+    good = Tree(c, part, None, (Part(np.ones((2, 9))), part))
+    forward(X, good)                                    # C is 9 in one part, 3 in another: axes are a part's own
+    forward(X, good._replace(maybe=part))
+    for wrong, message in [
+        (good._replace(cls=np.ones(4)), "got shape (2, 3, 4, 5): axis C is 3, but 4 in p.cls"),
+        (good._replace(first=W), "p.first must be a test_contract.Part; got ndarray"),
+        (good._replace(maybe=W), "p.maybe must be a test_contract.Part or a test_contract.Cache or None; got ndarray"),
+        (good._replace(others=[part]), "p.others must be a tuple; got list"),
+        (good._replace(others=(part, None)), "p.others.1 must be a test_contract.Part; got None"),
+        (good._replace(others=(Part([[1.0]]),)), "p.others.0.w must be a floating-point array; got list"),
+        (good._replace(first=Part(None)), "p.first.w must be a floating-point array; got None"),
+        (good._replace(first=Part(W.astype("f2"))), "p.first.w must be a floating-point array of dtype float32 or"),
+        (good._replace(others=(Part(W.astype("f4")),)), "p.others.0.w is float32 but x is float64"),
+        ((c, part), "p must be a test_contract.Params; got tuple"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match="forward: ") as error:
+            forward(X, wrong)
+        assert message in str(error.value)
+
+
 def test_an_output_has_the_axes_that_the_signature_declares(operator, rng):
     """jaxtyping itself is the judge: arguments and output bind the names of the axes together."""
     import typing

@@ -31,6 +31,7 @@ __all__ = ["Array", "Bool", "Float", "Integer", "checked", "require"]
 DTYPES = ("float32", "float64")          # dtype in = dtype out
 MAY_BE_EMPTY = {"N", "T", "S"}           # batch, queries, keys; so may the leading axes *B
 REMEMBERED = 4096                        # combinations of shapes per operator
+WEIGHTS = Float[Array, "..."]            # of any shape
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,6 +93,8 @@ def _key(value: Any) -> Any:
         return None if any(part is None for part in parts) else (type(value), parts)
     if value is None or isinstance(value, (bool, int, float, str)):
         return type(value), value
+    if isinstance(value, types.ModuleType):                      # the namespace of operators that a model takes
+        return types.ModuleType, value.__name__
     return None
 
 
@@ -126,12 +129,14 @@ def _fit(name: str, value: Any, annotation: Any, seen: dict[str, tuple[Any, Any]
         _fit_array(name, value, annotation, seen)
     elif _is_record(annotation):
         if not isinstance(value, annotation):
-            raise TypeError(f"{name} must be a {annotation.__module__.rpartition('.')[2]}.{annotation.__name__}; "
-                            f"got {_came(value)}")
+            raise TypeError(f"{name} must be {_spell_record(annotation)}; got {_came(value)}")
         fields = typing.get_type_hints(annotation)
-        nested = [field for field in annotation._fields if not _is_record(fields.get(field, Any))]
-        for field in nested:
-            _fit(f"{name}.{field}", getattr(value, field), fields.get(field, Any), seen)
+        for field in annotation._fields:
+            part, its = getattr(value, field), fields.get(field, Any)
+            if not _is_tree(its):
+                _fit(f"{name}.{field}", part, its, seen)
+            elif annotation.__name__ == "Params":
+                _fit_tree(f"{name}.{field}", part, its, seen)
     elif typing.get_origin(annotation) is tuple and _has_arrays(annotation):
         parts = typing.get_args(annotation)
         if not isinstance(value, tuple) or len(value) != len(parts):
@@ -146,10 +151,36 @@ def _fit(name: str, value: Any, annotation: Any, seen: dict[str, tuple[Any, Any]
         raise TypeError(f"{name} must be {_spell(annotation)}; got {_came(value)}")
 
 
+def _fit_tree(name: str, value: Any, annotation: Any, seen: dict[str, tuple[Any, Any]]) -> None:
+    """The weights of a part: built as declared, and floating-point arrays.  Its axes are its own, compared by the
+    door of that part."""
+    if isinstance(annotation, (types.UnionType, typing._UnionGenericAlias)):        # type: ignore[attr-defined]
+        choices = typing.get_args(annotation)
+        if value is None and type(None) in choices:
+            return
+        annotation = next((c for c in choices if _is_record(c) and isinstance(value, c)), annotation)
+    if typing.get_origin(annotation) is tuple:
+        if not isinstance(value, tuple):
+            raise TypeError(f"{name} must be a tuple; got {_came(value)}")
+        for i, part in enumerate(value):
+            _fit_tree(f"{name}.{i}", part, typing.get_args(annotation)[0], seen)
+    elif not _is_record(annotation) or not isinstance(value, annotation):
+        raise TypeError(f"{name} must be {_spell_record(annotation)}; got {_came(value)}")
+    else:
+        fields = typing.get_type_hints(annotation)
+        for field in annotation._fields:
+            part, its = getattr(value, field), fields.get(field, Any)
+            if _is_tree(its):
+                _fit_tree(f"{name}.{field}", part, its, seen)
+            elif part is not None or not _may_be_none(its):
+                _fit_array(f"{name}.{field}", part, WEIGHTS, seen)
+
+
 def _fit_array(name: str, value: Any, annotation: Any, seen: dict[str, tuple[Any, Any]]) -> None:
     axes = annotation.dim_str.split()
     kind = {Float: "a floating-point array", Bool: "a boolean array"}.get(_family(annotation), "an integer array")
     what = f"{kind} with axes ({', '.join(axes)})" if axes else f"{kind.replace('array', 'scalar')}"
+    what = kind if axes == ["..."] else what
     if not axes and isinstance(value, float) and _is_float(annotation):
         return                                                   # backward(1.0, cache) of a loss
     # NumPy's own scalars are arrays of no axes; everything else must speak NumPy's dispatch protocol.
@@ -206,12 +237,23 @@ def _is_record(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, tuple) and hasattr(annotation, "_fields")
 
 
+def _is_tree(annotation: Any) -> bool:
+    """A record, a tuple of them, or a choice between some."""
+    return _is_record(annotation) or any(map(_is_record, typing.get_args(annotation)))
+
+
+def _may_be_none(annotation: Any) -> bool:
+    return type(None) in typing.get_args(annotation)
+
+
 def _has_arrays(annotation: Any) -> bool:
     return any(_is_array_type(part) for part in typing.get_args(annotation))
 
 
 def _is_plain(value: Any, annotation: Any) -> bool:
     """Is this option (a number, a flag, a pair of integers …) of the declared type?"""
+    if annotation is Any:
+        return True
     if annotation is int:
         return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if annotation is float:
@@ -240,6 +282,13 @@ def _spell(annotation: Any) -> str:
         return f"{len(typing.get_args(annotation))} of them"
     words = {int: "an integer", float: "a number", bool: "True or False", str: "a string", type(None): "None"}
     return words.get(annotation) or str(annotation)
+
+
+def _spell_record(annotation: Any) -> str:
+    """a linear.Params"""
+    if not _is_record(annotation):
+        return " or ".join(_spell_record(c) if _is_record(c) else _spell(c) for c in typing.get_args(annotation))
+    return f"a {annotation.__module__.rpartition('.')[2]}.{annotation.__name__}"
 
 
 def _came(value: Any) -> str:
