@@ -161,7 +161,7 @@ def test_weights_in_a_tree_are_checked_by_their_paths():
         (good._replace(others=(Part([[1.0]]),)), "p.others.0.w must be a floating-point array; got list"),
         (good._replace(first=Part(None)), "p.first.w must be a floating-point array; got None"),
         (good._replace(first=Part(W.astype("f2"))), "p.first.w must be a floating-point array of dtype float32 or"),
-        (good._replace(others=(Part(W.astype("f4")),)), "p.others.0.w is float32 but x is float64"),
+        (good._replace(others=(Part(W.astype("f4")),)), "p.cls is float64 but p.others.0.w is float32"),
         ((c, part), "p must be a test_contract.Params; got tuple"),
     ]:
         with pytest.raises((TypeError, ValueError), match="forward: ") as error:
