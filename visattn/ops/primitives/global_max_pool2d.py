@@ -15,6 +15,7 @@ from visattn.ops._contract import Array, Bool, Float, checked
 
 
 class Cache(NamedTuple):
+    y: Float[Array, "N C"]
     wins: Bool[Array, "N C H W"]                    # the pixels that the gradient goes to
 
 
@@ -33,13 +34,13 @@ def forward(
         wins = np.arange(H * W, like=x) == x.argmax(axis=2)[:, :, None]
     else:
         wins = (x == y[:, :, None]) | np.isnan(x)
-    return y, Cache(wins.reshape(N, C, H, W))
+    return y, Cache(y, wins.reshape(N, C, H, W))
 
 
 @checked
 def backward(dy: Float[Array, "N C"], cache: Cache) -> tuple[Array, ...]:
     """dx = dy / (number of winners) where a pixel wins, 0 elsewhere."""
-    wins, = cache
+    _, wins = cache
     share = dy / wins.sum(axis=(2, 3), dtype=dy.dtype)          # (N, C)
     return (np.where(wins, share[:, :, None, None], 0),)
 
