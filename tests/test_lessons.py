@@ -1,0 +1,210 @@
+"""Lessons quote the source as it is, their examples run, their notebooks are current, their exercises are solvable."""
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from visattn import lessons
+
+ROOT = Path(lessons.__file__).parents[1]
+
+
+def load(path):
+    """A module from a file that is in no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+build = load(ROOT / "lessons" / "build.py")
+LESSONS = build.all_lessons()
+lesson_by_name = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+
+
+def examples(text):
+    return [code for where, code in build.blocks(text) if not where]
+
+
+def solutions(lesson):
+    return load(ROOT / "tests" / "lessons" / f"solutions_{lesson.name[:2]}.py")
+
+
+@lesson_by_name
+def test_quotes_exactly(lesson):
+    for where, code in build.blocks(lesson.read_text(encoding="utf-8")):
+        if where:
+            assert code == lessons.source(where), f"{where} has changed: python lessons/build.py --quotes"
+
+
+@lesson_by_name
+def test_examples_run_and_exercises_are_solvable(lesson, monkeypatch):
+    """In one scope, asserts included; an exercise as it stands fails, its solution passes, its mistakes do not."""
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    judged = []
+    monkeypatch.setattr(lessons, "judge", lambda *args, **options: judged.append((args, options)))
+    scope = {}
+    for i, code in enumerate(examples(lesson.read_text(encoding="utf-8"))):
+        exec(compile(code, f"{lesson.name}, example {i}", "exec"), scope)
+
+    solved = vars(solutions(lesson))
+    assert len(judged) >= 5
+    for (forward, backward, *args), options in judged:
+        name = backward.__name__
+        assert lessons.verdict(forward, backward, *args, **options) == "nothing is written here yet", name
+        right = solved.get(forward.__name__, forward), solved[name]
+        assert lessons.verdict(*right, *args, **options) is None, name
+        wrong = [(right[0], f) for key, f in solved.items() if key.startswith(f"{name}_")]
+        wrong += [(f, right[1]) for key, f in solved.items() if key.startswith(f"{forward.__name__}_")]
+        assert wrong, f"no mistake is known for {name}"
+        for pair in wrong:
+            assert lessons.verdict(*pair, *args, **options), f"{pair} passes"
+
+
+@lesson_by_name
+def test_gives_no_solution_away(lesson):
+    """No statement of a solution stands in the exercises, but for the unpacking of a cache, with which a stub begins."""
+    given = set()
+    for code in examples(lesson.read_text(encoding="utf-8").partition("\n## Exercises\n")[2]):
+        given |= statements(code)
+    assert given
+    answers = statements(Path(solutions(lesson).__file__).read_text(encoding="utf-8"))
+    assert not {answer for answer in answers & given if not answer.endswith((" = cache", " import attention"))}
+
+
+def statements(code):
+    simple = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.stmt) and not hasattr(node, "body"))
+    return {ast.unparse(node) for node in simple}
+
+
+@lesson_by_name
+def test_notebook_is_current(lesson):
+    pytest.importorskip("jupytext")
+    assert not build.stale(lesson)
+
+
+@lesson_by_name
+def test_notebook_is_the_same_on_every_machine(lesson):
+    """Outputs carry no path, no address, no warning, no time, and little weight."""
+    nbformat = pytest.importorskip("nbformat")
+    path = build.NOTEBOOKS / f"{lesson.stem}.ipynb"
+    assert path.stat().st_size < 1_000_000
+    book = nbformat.read(path, 4)
+    nbformat.validate(book)
+    assert set(book.metadata) == {"kernelspec", "language_info"}
+    for cell in book.cells:
+        assert not cell.metadata
+        if cell.cell_type == "code":
+            assert cell.execution_count
+        for output in cell.get("outputs", ()):
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr", output.text
+            shown = [output.get("text", "")] + [v for k, v in output.get("data", {}).items() if "image" not in k]
+            for words in shown:
+                assert not re.search(r"0x[0-9a-f]{6}|/(home|tmp|root|Users|work|usr)/|\d\d:\d\d:\d\d", words), words
+
+
+@lesson_by_name
+def test_every_picture_is_there_and_described(lesson):
+    text = lesson.read_text(encoding="utf-8")
+    shown = re.findall(r"!\[(.+?)\]\((.+?)\)", text)
+    assert len(shown) >= 3
+    for words, file in shown:
+        assert len(words) > 20
+        assert (lesson.parent / file).is_file()
+    assert text.count("*What to see:*") == len(shown), "each figure says what to see"
+
+
+@lesson_by_name
+def test_leads_somewhere(lesson):
+    """Links to files of the repository lead to files."""
+    for target in re.findall(r"\]\(((?!http)[^)#]+)", lesson.read_text(encoding="utf-8")):
+        assert (lesson.parent / target).exists(), target
+
+
+def test_no_figure_is_left_over():
+    used = {file for lesson in LESSONS for file in build.figures(lesson.read_text(encoding="utf-8")).values()}
+    assert {f"figures/{path.name}" for path in (ROOT / "lessons" / "figures").iterdir()} == used
+
+
+def test_no_notebook_is_left_over():
+    assert {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} == {lesson.stem for lesson in LESSONS}
+
+
+def test_readme_lists_every_lesson_with_its_title():
+    readme = (ROOT / "lessons" / "README.md").read_text(encoding="utf-8")
+    for lesson in LESSONS:
+        number, title = re.match(r"# (\d+)\. (.+)\n", lesson.read_text(encoding="utf-8")).groups()
+        assert f"| {number} | [{title}]({lesson.name}) " in readme
+        assert f"(../notebooks/{lesson.stem}.ipynb)" in readme
+    assert readme.count(".ipynb)") == len(LESSONS)
+
+
+class TestBuilder:
+    text = ("# 1. Title\n\n```python\nx = 1\nx\n```\n\n![A picture of it](figures/a.png)\n\nWords.\n\n"
+            "```python visattn/ops/_broadcast.py:unbroadcast\nold\n```\n\n```text\nnot code\n```\n")
+
+    def test_refreshes_quotations_and_nothing_else(self):
+        fresh = build.with_quotations(self.text)
+        assert fresh == self.text.replace("old\n", lessons.source("visattn/ops/_broadcast.py:unbroadcast"))
+        assert build.with_quotations(fresh) == fresh
+
+    def test_makes_a_cell_of_each_block(self):
+        pytest.importorskip("jupytext")
+        cells = build.sources(build.notebook(self.text))
+        assert [source for kind, source in cells if kind == "code"] == [
+            "x = 1\nx", 'quote("visattn/ops/_broadcast.py:unbroadcast")']
+        assert not any("figures/a.png" in source for _, source in cells)
+        assert any("not code" in source for kind, source in cells if kind == "markdown")
+
+    def test_builds_the_same_notebook_twice(self):
+        nbformat = pytest.importorskip("nbformat")
+        pytest.importorskip("jupytext")
+        one, two = (nbformat.writes(build.notebook(self.text)) for _ in range(2))
+        assert one == two
+
+    def test_knows_which_cell_draws_a_picture(self):
+        assert build.figures(self.text) == {0: "figures/a.png"}
+
+    def test_compares_words_exactly_and_numbers_nearly(self):
+        assert build.same_words("error 0.1234 in 3", "error 0.1235 in 3")
+        assert not build.same_words("error 0.1234", "error 0.2234")
+        assert not build.same_words("error 0.1234", "mistake 0.1234")
+        assert not build.same_words("1 2", "1")
+
+
+class TestJudge:
+    x = (np.arange(6.0).reshape(2, 3),)
+
+    @staticmethod
+    def square(x):
+        return x**2, x
+
+    def test_says_right_of_what_is_right(self, capsys):
+        lessons.judge(self.square, lambda dy, x: (2 * x * dy,), self.x, y=self.x[0] ** 2)
+        assert capsys.readouterr().out == "Right: every law holds.\n"
+
+    def test_shows_the_table_of_a_wrong_gradient(self, capsys):
+        lessons.judge(self.square, lambda dy, x: (x * dy,), self.x)
+        said = capsys.readouterr().out
+        assert said.startswith("Not yet: ")
+        assert "backward is 0.5 times the derivative" in said
+
+    @pytest.mark.parametrize(("forward", "says"), [
+        (lambda x: (x**3, x), "forward gives 125 at (1, 2), expected 25"),
+        (lambda x: (x.sum(), x), "shape ()"),
+        (lambda x: x**2, "two things"),
+        (lambda x: (np.where(x == 4, np.nan, x**2), x), "forward gives nan at (1, 1), expected 16"),
+    ])
+    def test_judges_forward_where_that_is_asked(self, forward, says):
+        assert says in lessons.verdict(forward, lambda dy, x: (2 * x * dy,), self.x, y=self.x[0] ** 2)
+
+    def test_lets_a_plain_error_through(self):
+        """A traceback points at the reader's own line; that is the best answer there is."""
+        with pytest.raises(ZeroDivisionError):
+            lessons.judge(self.square, lambda dy, x: 1 // 0, self.x)
