@@ -25,7 +25,9 @@ def rules(x, axis, mask):
 
 
 @checked(rules)
-def forward(x: Float[Array, "*B"], *, axis: int = -1, mask: Bool[Array, "*#B"] | None = None) -> tuple[Float[Array, "*B"], Cache]:
+def forward(
+    x: Float[Array, "*B"], *, axis: int = -1, mask: Bool[Array, "*#B"] | None = None
+) -> tuple[Float[Array, "*B"], Cache]:
     """p (*B): the weights along `axis`.
 
     mask    which elements take part, broadcast against x; None is all of them
@@ -35,6 +37,7 @@ def forward(x: Float[Array, "*B"], *, axis: int = -1, mask: Bool[Array, "*#B"] |
         e = np.exp(x - x.max(axis, keepdims=True))              # the shift cancels; e ≤ 1 cannot overflow
         total = e.sum(axis, keepdims=True)
     else:
+        mask = np.broadcast_to(mask, x.shape)                   # `axis` counts the axes of x
         some = mask.any(axis, keepdims=True)                    # rows with something to attend to
         a = np.where(mask, x, -np.inf)
         e = np.exp(a - np.where(some, a.max(axis, keepdims=True), 0))
