@@ -33,7 +33,9 @@ def rules(eps):
 
 
 @checked(rules)
-def forward(x: Float[Array, "*B D"], g: Float[Array, "D"], b: Float[Array, "D"], *, eps: float = 1e-5):
+def forward(
+    x: Float[Array, "*B D"], g: Float[Array, "D"], b: Float[Array, "D"], *, eps: float = 1e-5
+) -> tuple[Float[Array, "*B D"], Cache]:
     """y (*B, D): each token, that is each row of D features, normalised by itself."""
     c = x - x.mean(-1, keepdims=True)                           # (*B, D)
     rstd = 1 / np.sqrt((c * c).mean(-1, keepdims=True) + eps)   # (*B, 1)
@@ -43,7 +45,7 @@ def forward(x: Float[Array, "*B D"], g: Float[Array, "D"], b: Float[Array, "D"],
 
 
 @checked
-def backward(dy: Float[Array, "*B D"], cache: Cache):
+def backward(dy: Float[Array, "*B D"], cache: Cache) -> tuple[Array, ...]:
     """
         y = g ⊙ n + b           dn = g ⊙ dy                     dg = Σ dy ⊙ n,  db = Σ dy, over the leading axes
         n = c r                 dc = r dn                       dr = Σ_d dn ⊙ c
