@@ -10,16 +10,9 @@ torch = pytest.importorskip("torch")
 
 
 @pytest.mark.parametrize("eps", [1e-5, 1e-6, 0.1])
-def test_torch(rng, eps):
-    args = layernorm.example(rng)[0]
-    y, cache = layernorm.forward(*args, eps=eps)
-    dy = rng.normal(size=y.shape)
-    theirs = [torch.tensor(a, requires_grad=True) for a in args]
-    out = torch.nn.functional.layer_norm(theirs[0], (5,), theirs[1], theirs[2], eps)
-    out.backward(torch.tensor(dy))
-    np.testing.assert_allclose(y, out.detach(), rtol=1e-10)
-    for ours, their in zip(layernorm.backward(dy, cache), theirs):
-        np.testing.assert_allclose(ours, their.grad, rtol=1e-10, atol=1e-13)
+def test_torch(rng, agree, eps):
+    args, _ = layernorm.example(rng)
+    agree(layernorm, args, {"eps": eps}, lambda x, g, b: torch.nn.functional.layer_norm(x, (5,), g, b, eps))
 
 
 def test_keras_defaults_to_another_eps(rng):

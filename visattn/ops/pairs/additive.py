@@ -11,7 +11,7 @@ eqs. (5)-(6) and appendix A.1.2.
 The paper's values are its keys, and it writes no bias, which is left out here where b is None; its v_a is `va`.
 **A query with no key left gives zeros and passes exactly zero gradient**; what a masked key or value holds, NaN
 included, reaches neither output nor gradients.
-Differs from keras.layers.AdditiveAttention: that has no W and no U, and leaves a query with no key the mean of all.
+Differs from keras.layers.AdditiveAttention: that has no W and no U, and gives a query with no key the mean of v.
 """
 
 from typing import NamedTuple
