@@ -98,8 +98,9 @@ def verify_one(op: Any, definition: Any = None, seeds: Iterable[int] = SEEDS) ->
         for seed in seeds:
             for law in (_forward, _gradient, _float32):
                 try:
-                    args, options = op.example(np.random.default_rng(seed))
-                    errors, problem = law(op, definition, gradcheck.given(args), options, np.random.default_rng(seed))
+                    rng = np.random.default_rng(seed)
+                    args, options = op.example(rng)
+                    errors, problem = law(op, definition, gradcheck.given(args), options, rng)
                     for key, error in errors.items():
                         worst[key] = max(error, worst.get(key, 0.0), key=_nan_is_worst)
                 except Exception as error:
