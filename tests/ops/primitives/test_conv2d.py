@@ -102,6 +102,16 @@ def test_output_and_gradient_lie_in_memory_like_any_image(rng):
     assert conv2d.backward(np.asfortranarray(y), cache)[0].flags.c_contiguous
 
 
+def test_empty_batch(rng):
+    x, w, b = tensors(rng, groups=2)
+    y, cache = conv2d.forward(x[:0], w, b, groups=2, padding=1)
+    assert y.shape == definition.forward(x[:0], w, b, groups=2, padding=1).shape == (0, 8, 6, 10)
+    dx, dw, db = conv2d.backward(y, cache)
+    assert dx.shape == (0, 4, 6, 9)
+    assert not dw.any()
+    assert not db.any()
+
+
 @pytest.mark.parametrize(("options", "said"), [
     ({"stride": 0}, "stride must be at least 1; got 0"),
     ({"dilation": (1, 0)}, r"dilation must be at least 1; got \(1, 0\)"),

@@ -53,9 +53,9 @@ def forward(
     """y (N, O, Ho, Wo): O features of every window.
 
     w         kernels; I = C / groups
-    stride    from window to window           } of rows and columns:
-    padding   zeros on each of the four sides } one number
-    dilation  from tap to tap                 } or a pair
+    stride    from window to window
+    padding   zeros on each of the four sides
+    dilation  from tap to tap; each of the three is one number, or a pair for rows and columns
     """
     N, O, G, windows = len(x), len(w), groups, slide(x, w.shape[2:], stride, padding, dilation)
     u = columns(x, windows, G)                                  # (G, I·Kh·Kw, N·Ho·Wo)

@@ -44,9 +44,9 @@ def forward(
 ) -> tuple[Float[Array, "N C Ho Wo"], Cache]:
     """y (N, C, Ho, Wo): one feature of every window of each channel.
 
-    stride    from window to window           } of rows and columns:
-    padding   zeros on each of the four sides } one number
-    dilation  from tap to tap                 } or a pair
+    stride    from window to window
+    padding   zeros on each of the four sides
+    dilation  from tap to tap; each of the three is one number, or a pair for rows and columns
     """
     windows = slide(x, w.shape[1:], stride, padding, dilation)
     wk = w.reshape(len(w), -1, 1, 1)                            # (C, Kh·Kw, 1, 1)
