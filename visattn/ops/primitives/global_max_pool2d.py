@@ -9,9 +9,8 @@ in reading order, as PyTorch's max over an axis and its pooling do, and `ties="e
 
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 from visattn.ops._contract import Array, Bool, Float, checked
+from visattn.ops._ties import largest, share
 
 
 class Cache(NamedTuple):
@@ -28,12 +27,7 @@ def forward(
     ties  "first" or "even": which of several largest pixels take part in the gradient
     """
     N, C, H, W = x.shape
-    x = x.reshape(N, C, H * W)
-    y = x.max(axis=2)                                           # (N, C)
-    if ties == "first":
-        wins = np.arange(H * W, like=x) == x.argmax(axis=2)[:, :, None]
-    else:
-        wins = (x == y[:, :, None]) | np.isnan(x)
+    y, wins = largest(x.reshape(N, C, H * W), 2, ties)          # (N, C)
     return y, Cache(y, wins.reshape(N, C, H, W))
 
 
@@ -41,8 +35,7 @@ def forward(
 def backward(dy: Float[Array, "N C"], cache: Cache) -> tuple[Array, ...]:
     """dx = dy / (number of winners) where a pixel wins, 0 elsewhere."""
     _, wins = cache
-    share = dy / wins.sum(axis=(2, 3), dtype=dy.dtype)          # (N, C)
-    return (np.where(wins, share[:, :, None, None], 0),)
+    return (share(dy, wins, axis=(2, 3)),)
 
 
 def example(rng):
