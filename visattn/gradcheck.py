@@ -93,7 +93,8 @@ def cast_options(options, dtype):
 
 
 def _has_arrays(value):
-    return isinstance(value, (tuple, list, dict)) and any(map(tree.is_leaf, value))
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return any(tree.is_leaf(part) or _has_arrays(part) for part in parts)
 
 
 def call(op, args, options, rng):

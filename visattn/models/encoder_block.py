@@ -11,7 +11,7 @@ Differs from timm: GELU by tanh, as in the authors' code, and no bias on the key
 from typing import Any, NamedTuple
 
 from visattn import ops, tree
-from visattn.ops._contract import Array, Float, checked
+from visattn.ops._contract import Array, Float, checked, require
 from visattn.ops.pairs import multihead
 from visattn.ops.primitives import layernorm, linear
 
@@ -35,7 +35,14 @@ class Cache(NamedTuple):
     F: Any
 
 
-@checked
+def rules(x, p, heads):
+    D, GD, GE = len(p.norm1.g), len(p.msa.w_q), len(p.msa.w_v)
+    require(x.shape[-1] == D, "x", f"have the {D} features that p was made for", x.shape[-1])
+    require(heads >= 1 and GD % heads == 0 and GE % heads == 0, "heads", f"divide {GD} and {GE}, the rows of p.msa",
+            heads)
+
+
+@checked(rules)
 def forward(
     x: Float[Array, "N T D"],
     p: Params,

@@ -46,8 +46,12 @@ class Cache(NamedTuple):
     F: Any
 
 
-def rules(stride):
+def rules(x, p, stride, running):
     require(stride >= 1, "stride", "be at least 1", stride)
+    C = p.stem.conv.w.shape[1]
+    require(x.shape[1] == C, "x", f"have the {C} channels that p was made for", x.shape[1])
+    require(running is None or len(running.blocks) == len(p.blocks), "running",
+            f"have statistics of {len(p.blocks)} blocks", running and len(running.blocks))
 
 
 @checked(rules)

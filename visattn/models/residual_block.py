@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 from visattn import ops
 from visattn.models.encoder_block import perturbed
 from visattn.ops._contract import Array, Float, checked, require
-from visattn.ops.gates import squeeze_excite
+from visattn.ops.gates import cbam, squeeze_excite
 from visattn.ops.primitives import batchnorm, conv2d
 
-GATES: dict[str, Any] = {"none": None, "squeeze_excite": squeeze_excite}
+GATES: dict[str, Any] = {"none": None, "squeeze_excite": squeeze_excite, "cbam": cbam}
 
 
 class Layer(NamedTuple):
@@ -50,7 +50,7 @@ class Stats(NamedTuple):
 class Params(NamedTuple):
     first: Layer
     second: Layer
-    gate: squeeze_excite.Params | None
+    gate: squeeze_excite.Params | cbam.Params | None
     shortcut: Layer | None
 
 
@@ -65,7 +65,13 @@ class Cache(NamedTuple):
     F: Any
 
 
-@checked
+def rules(x, p):
+    O, C = p.first.conv.w.shape[:2]
+    require(x.shape[1] == C, "x", f"have the {C} channels that p was made for", x.shape[1])
+    require(p.shortcut is not None or C == O, "p.shortcut", f"have weights: {C} channels become {O}", "None")
+
+
+@checked(rules)
 def forward(
     x: Float[Array, "N C H W"],
     p: Params,
@@ -150,4 +156,4 @@ def init(rng, C, O, gate="none", r=4):
 
 def example(rng):
     N, C, H, W, O = 2, 3, 4, 6, 5
-    return (rng.normal(size=(N, C, H, W)), perturbed(init(rng, C, O, "squeeze_excite", r=2), rng)), {}
+    return (rng.normal(size=(N, C, H, W)), perturbed(init(rng, C, O, "cbam", r=2), rng)), {}

@@ -48,6 +48,8 @@ class Cache(NamedTuple):
 
 def rules(x, p, size):
     require(min(size) >= 1, "size", "be at least 1 by 1", size)
+    C = p.loc.conv1.w.shape[1]
+    require(x.shape[1] == C, "x", f"have the {C} channels that p was made for", x.shape[1])
     H, W = (-(-n // 4) for n in x.shape[2:])                    # after two convolutions of stride 2
     features = len(p.loc.conv2.w) * H * W
     require(p.loc.hidden.w.shape[1] == features, "p.loc.hidden.w", f"take {features} features, for images of "
@@ -72,7 +74,7 @@ def forward(
     theta, loc = localise(x, p.loc, F)                                          # (N, 2, 3)
     grid, affine = F.affine_grid.forward(theta, size=size, align_corners=False) # (N, Ho, Wo, 2)        (1)
     view, sample = F.grid_sample.forward(x, grid, align_corners=False)          # (N, C, Ho, Wo)        (5)
-    h, hidden = F.linear.forward(view.reshape(len(view), -1), *p.hidden)        # (N, M)
+    h, hidden = F.linear.forward(view.reshape(len(x), p.hidden.w.shape[1]), *p.hidden)   # (N, M)
     h, relu = F.relu.forward(h)
     y, head = F.linear.forward(h, *p.head)                                      # (N, O)
     return y, Cache(theta, grid, view, loc, affine, sample, (hidden, relu, head), F)
@@ -103,7 +105,7 @@ def localise(x, p, F):
     a, relu1 = F.relu.forward(a)
     a, conv2 = F.conv2d.forward(a, *p.conv2, stride=2, padding=1)
     a, relu2 = F.relu.forward(a)
-    h, hidden = F.linear.forward(a.reshape(len(a), -1), *p.hidden)
+    h, hidden = F.linear.forward(a.reshape(len(a), p.hidden.w.shape[1]), *p.hidden)
     h, relu3 = F.relu.forward(h)
     theta, last = F.linear.forward(h, *p.theta)
     return theta.reshape(-1, 2, 3), (conv1, relu1, conv2, relu2, a.shape, hidden, relu3, last)

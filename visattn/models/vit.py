@@ -40,7 +40,7 @@ class Cache(NamedTuple):
     F: Any
 
 
-def rules(x, p, patch):
+def rules(x, p, patch, heads):
     size = both(patch)
     require(min(size) >= 1, "patch", "be at least 1", patch)
     H, W = x.shape[2:]
@@ -48,6 +48,8 @@ def rules(x, p, patch):
     T, features = 1 + (H // size[0]) * (W // size[1]), x.shape[1] * size[0] * size[1]
     require(len(p.pos) == T, "p.pos", f"have {T} positions: the class token, and a patch each", len(p.pos))
     require(p.embed.w.shape[1] == features, "p.embed.w", f"take the {features} values of a patch", p.embed.w.shape[1])
+    for block in p.blocks:
+        require(heads >= 1 and len(block.msa.w_q) % heads == 0, "heads", f"divide {len(block.msa.w_q)} features", heads)
 
 
 @checked(rules)

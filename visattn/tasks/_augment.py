@@ -12,7 +12,8 @@ class Moves(NamedTuple):
 
     shift: float = 0.0                   # pixels of the canvas, to each side
     turn: float = 0.0                    # radians, to each side
-    zoom: tuple[float, float] = (1, 1)   # size of a pixel of the image, in pixels of the canvas
+    smallest: float = 1.0                # size of a pixel of the image, in pixels of the canvas
+    largest: float = 1.0
     canvas: int | None = None            # rows and columns of the canvas; None: those of the image
 
 
@@ -20,7 +21,7 @@ def move(x: Any, moves: Moves, rng: np.random.Generator) -> Any:
     """x (N, C, H, W) on a canvas, turned, zoomed and shifted, each image by an amount of its own."""
     N, size = len(x), (moves.canvas or x.shape[2],) * 2
     turn = rng.uniform(-moves.turn, moves.turn, N)
-    zoom = rng.uniform(*moves.zoom, N)
+    zoom = rng.uniform(moves.smallest, moves.largest, N)
     shift = rng.uniform(-moves.shift, moves.shift, (2, N)) * 2 / size[0]
     # From canvas to image, both from -1 to 1: undo the shift, then the turn and the zoom.
     scale = size[0] / (zoom * x.shape[2])

@@ -34,7 +34,7 @@ MODELS = ("cnn", "vit", "stn")
 DATA = ("digits", "mnist5k", "scattered")
 GATES = ("none", "squeeze_excite", "cbam")
 CANVAS, VIEW = 20, 10                    # of `scattered`, and what the spatial transformer makes of it; pixels
-SCATTER = Moves(shift=4, turn=0.8, zoom=(0.9, 1.5), canvas=CANVAS)
+SCATTER = Moves(shift=4, turn=0.8, smallest=0.9, largest=1.5, canvas=CANVAS)
 WEIGHTS, CHECKPOINT, FIGURE, RESULT = "weights.safetensors", "checkpoint.safetensors", "curve.png", "result.json"
 
 
