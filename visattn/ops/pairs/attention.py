@@ -11,6 +11,7 @@ them, a mask.  A masked score is -∞, and so is a score whose bias is -∞; **a
 passes exactly zero gradient**; what a masked key holds, NaN included, reaches neither output nor gradients.
 """
 
+from functools import reduce
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -25,11 +26,10 @@ class Cache(NamedTuple):
     k: Float[Array, "*B S D"]
     v: Float[Array, "*B S E"]
     bias: Float[Array, "*#B #T #S"] | None
-    a: Float[Array, "*B T S"]                       # scores, capped, before bias and mask
+    u: Float[Array, "*B T S"] | None                # tanh(a / c), where scores are capped
     p: Float[Array, "*B T S"]                       # the attention map
     mask: Bool[Array, "*#B #T #S"] | None           # True = may be attended; None = everything may
     scale: float
-    softcap: float | None
 
 
 def rules(scale, softcap):
@@ -58,58 +58,57 @@ def forward(
     scale    None is 1/√D
     softcap  c: scores become c tanh(a / c), before bias and mask
     """
-    T, S = q.shape[-2], k.shape[-2]
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     a = (scale * q) @ k.swapaxes(-1, -2)                        # (*B, T, S)
+    u = None
     if softcap is not None:
-        a = softcap * np.tanh(a / softcap)
-    allowed = _allowed(mask, bias, causal, T, S, like=a)
-    p, _ = softmax.forward(a if bias is None else a + bias, mask=allowed) if S else (a, None)
+        u = np.tanh(a / softcap)                                # (*B, T, S)
+        a = softcap * u
+    allowed = _allowed(mask, bias, causal, a)
+    p, _ = softmax.forward(a if bias is None else a + bias, mask=allowed) if a.shape[-1] else (a, None)
     o = weigh(p, v, allowed)                                    # (*B, T, E)            (1)
-    return o, Cache(q, k, v, bias, a, p, allowed, scale, softcap)
+    return o, Cache(q, k, v, bias, u, p, allowed, scale)
 
 
 @checked
 def backward(do: Float[Array, "*B T E"], cache: Cache) -> tuple[Array, ...]:
     """
-        o = p v                 dv = pᵀ do                      dp = do vᵀ
-        p = softmax_s a         da = p ⊙ (dp - Σ_s dp ⊙ p)      dbias = da, summed where it was broadcast
-        a = c tanh(a′ / c)      da′ = da ⊙ (1 - (a / c)²)
-        a′ = q kᵀ / √D          dq = da′ k / √D                 dk = da′ᵀ q / √D
+        o = p v                     dv = pᵀ do                      dp = do vᵀ
+        p = softmax_s (a + bias)    da = p ⊙ (dp - Σ_s dp ⊙ p)      dbias = da, summed where it was broadcast
+        a = c u,  u = tanh(a′ / c)  da′ = da ⊙ (1 - u²)
+        a′ = q kᵀ / √D              dq = da′ k / √D                 dk = da′ᵀ q / √D
     """
-    q, k, v, bias, a, p, mask, scale, softcap = cache
+    q, k, v, bias, u, p, mask, scale = cache
     turned = None if mask is None else mask.swapaxes(-1, -2)
     dv = weigh(p.swapaxes(-1, -2), do, turned)                  # (*B, S, E)
     dp = do @ v.swapaxes(-1, -2)                                # (*B, T, S)
-    da, = softmax.backward(dp, softmax.Cache(p, mask, -1)) if k.shape[-2] else (dp,)
+    da, = softmax.backward(dp, softmax.Cache(p, mask, -1))
     dbias = () if bias is None else (unbroadcast(da, bias.shape),)
-    if softcap is not None:
-        da = da * (1 - (a / softcap) ** 2)
+    if u is not None:
+        da = da * (1 - u**2)
     dq = scale * weigh(da, k, mask)                             # (*B, T, D)
     dk = scale * weigh(da.swapaxes(-1, -2), q, turned)          # (*B, S, D)
     return dq, dk, dv, *dbias
 
 
-def _allowed(mask, bias, causal, T, S, like):
-    """The keys each query may attend to, from all three ways to say so; None where none of them is used."""
+def _allowed(mask, bias, causal, a):
+    """The keys that each query may attend to, from all three ways to say so; None where that is every key."""
     parts = [] if mask is None else [mask]
-    if bias is not None:
+    if bias is not None and (bias == -np.inf).any():
         parts.append(bias != -np.inf)
     if causal is not None:
-        t, s = np.arange(T, like=like)[:, None], np.arange(S, like=like)
-        parts.append(s <= (t if causal == "top_left" else t + (S - T)))
-    allowed = None
-    for part in parts:
-        part = part.reshape((1,) * (2 - part.ndim) + part.shape)
-        allowed = part if allowed is None else allowed & part
-    return allowed
+        T, S = a.shape[-2:]
+        t, s = np.arange(T, like=a)[:, None], np.arange(S, like=a)
+        parts.append(s <= (t if causal == "top_left" else t + S - T))
+    return reduce(np.logical_and, parts) if parts else None
 
 
 def weigh(p, v, allowed):
-    """p v, in which a pair that is not allowed adds nothing, whatever v holds there: 0 · ∞ and 0 · NaN are NaN."""
-    if allowed is None or np.isfinite(v).all():
+    """p v, in which a pair that is not allowed adds nothing, whatever is there: 0 · ∞ and 0 · NaN are NaN."""
+    if allowed is None or (np.isfinite(p).all() and np.isfinite(v).all()):
         return p @ v
-    return np.where(allowed[..., None], p[..., None] * v[..., None, :, :], 0).sum(-2)
+    columns = [np.where(allowed, p * v[..., None, :, e], 0).sum(-1) for e in range(v.shape[-1])]
+    return np.stack(columns, axis=-1)
 
 
 def example(rng):

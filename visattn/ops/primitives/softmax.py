@@ -34,15 +34,16 @@ def forward(
     raises  ValueError where `axis` is not an axis of x or has no elements
     """
     if mask is None:
-        e = np.exp(x - x.max(axis, keepdims=True))              # the shift cancels; e ≤ 1 cannot overflow
-        total = e.sum(axis, keepdims=True)
+        p = x - x.max(axis, keepdims=True)                      # the shift cancels: no exponential overflows
+        np.exp(p, out=p)                                        # in place: what this costs is passes over memory
+        p /= p.sum(axis, keepdims=True)
     else:
         mask = np.broadcast_to(mask, x.shape)                   # `axis` counts the axes of x
         some = mask.any(axis, keepdims=True)                    # rows with something to attend to
-        a = np.where(mask, x, -np.inf)
-        e = np.exp(a - np.where(some, a.max(axis, keepdims=True), 0))
-        total = np.where(some, e.sum(axis, keepdims=True), 1)
-    p = e / total
+        p = np.where(mask, x, -np.inf)
+        p -= np.where(some, p.max(axis, keepdims=True), 0)
+        np.exp(p, out=p)
+        p /= np.where(some, p.sum(axis, keepdims=True), 1)
     return p, Cache(p, mask, axis)
 
 
