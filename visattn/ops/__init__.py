@@ -13,6 +13,7 @@ The letters of the axes, everywhere in the package:
     G  heads or groups     M  bottleneck          K  taps of a kernel, sample points  P  pixels, P = H·W
     L  levels              *B any leading axes    I, O  input channels of a group, output channels
     Ho, Wo  rows and columns of an output         Kh, Kw  rows and columns of a kernel
+    V  words of a vocabulary
 
 Images are (N, C, H, W), tokens (N, T, D), heads (N, G, T, D).
 """

@@ -11,7 +11,10 @@ from visattn.ops import erf
 # To 17 digits, in arithmetic of 30.
 VALUES = [(0.5, 0.52049987781304654), (1.0, 0.84270079294971487), (2.0, 0.99532226501895273)]
 TAIL = [(0.25, 0.72367360983176307), (1.0, 0.15729920705028513), (3.0, 2.2090496998585441e-5),
-        (5.0, 1.5374597944280349e-12), (10.0, 2.0884875837625448e-45), (26.0, 5.6631924088561428e-296)]
+        (4.3, 1.1934717937220432e-9), (9.7, 7.9361075632145117e-43), (17.1, 3.3545945400349904e-129),
+        (25.9, 1.0202833184732667e-293)]
+BELL = [(4.3, 9.3302875745050054e-9), (9.7, 1.3716149109493725e-41), (17.1, 1.018475407146788e-127),
+        (25.9, 4.6872551452931921e-292)]
 
 
 @pytest.mark.parametrize(("x", "y"), VALUES)
@@ -43,6 +46,13 @@ def test_tail_keeps_its_digits(z, y):
     """Where 1 - erf has lost them all, from 6 on."""
     z = np.array(z)
     np.testing.assert_allclose(erf.bell(z) * erf.scaled(z), y, rtol=2e-15)
+
+
+@pytest.mark.parametrize(("x", "y"), BELL)
+def test_bell_keeps_its_digits(x, y):
+    """exp(-x * x) loses two of them by the last."""
+    np.testing.assert_allclose(erf.bell(np.array([x, -x])), y, rtol=1e-15)
+    assert abs(np.exp(-25.9 * 25.9) / BELL[-1][1] - 1) > 1e-14
 
 
 def test_odd_monotone_and_within_one(rng):

@@ -13,7 +13,6 @@ Computation 23, 1969, whose tables the coefficients are:
 """
 
 import math
-from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -64,12 +63,15 @@ def backward(dy: Float[Array, "*B"], cache: Cache) -> tuple[Array, ...]:
 
 def scaled(z):
     """e^{z²} erfc(z) for z ≥ 0: from 1 at 0, falling like 1 / (√π z)."""
-    near, far = np.minimum(z, 0.5), np.maximum(z, 4)
-    centre = np.exp(near * near) * (1 - near * _quotient(CENTRE, near * near))
-    flank = _quotient(FLANK, np.minimum(z, 4))
-    u = 1 / (far * far)                                         # far ** -2 would call pow: a hundred times slower
-    tail = (math.pi ** -0.5 - _quotient(TAIL, u) * u) / far
-    return np.where(z < 0.46875, centre, np.where(z < 4, flank, tail))
+    near = np.minimum(z, 0.5)
+    u = near * near
+    centre = np.exp(u) * (1 - near * _quotient(CENTRE, u))
+    y = np.where(z < 0.46875, centre, _quotient(FLANK, np.minimum(z, 4)))
+    if (z > 4).any():                                           # seldom, and a third of the work
+        far = np.maximum(z, 4)
+        u = 1 / (far * far)                                     # far ** -2 would call pow: a hundred times slower
+        y = np.where(z > 4, (math.pi ** -0.5 - _quotient(TAIL, u) * u) / far, y)
+    return y
 
 
 def bell(x, a=1.0):
@@ -82,9 +84,17 @@ def bell(x, a=1.0):
 
 
 def _quotient(polynomials, x):
-    """Two polynomials by Horner's rule, one over the other."""
-    numerator, denominator = (reduce(lambda total, c: total * x + c, p[1:], p[0]) for p in polynomials)
-    return numerator / denominator
+    """One polynomial over the other."""
+    numerator, denominator = polynomials
+    return _horner(numerator, x) / _horner(denominator, x)
+
+
+def _horner(polynomial, x):
+    y = polynomial[0] * x + polynomial[1]
+    for c in polynomial[2:]:
+        y *= x                                                  # in place: what this costs is passes over memory
+        y += c
+    return y
 
 
 def example(rng):
