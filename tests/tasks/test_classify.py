@@ -322,11 +322,8 @@ def test_a_folder_that_cannot_be_is_one_line_before_any_work(capsys, tmp_path):
 def test_an_interrupted_command_says_how_to_go_on(capsys, tmp_path, monkeypatch):
     train = classify.train
     monkeypatch.setattr(classify, "train", lambda *a, **k: train(*a, **{**k, "progress": stop_at(2)}))
-    with pytest.raises(SystemExit) as stop:
-        main(["train", "classify", "--model", "vit", "--epochs", "2", "--out", str(tmp_path), "--json"])
-    out, err = capsys.readouterr()
-    assert stop.value.code == 130
-    assert out == ""
+    status, out, err = run(capsys, "--model", "vit", "--epochs", 2, "--out", tmp_path, "--json")
+    assert (status, out) == (130, "")
     assert len(err.strip().splitlines()) == 1
     assert "the same command goes on" in err
     monkeypatch.undo()
