@@ -8,6 +8,8 @@ import json
 import math
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,6 +58,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         status = app(arguments, prog_name="visattn", standalone_mode=False)
         return complain("stopped", status=130) if status == 130 else status if isinstance(status, int) else 0
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
     except ClickException as error:
         return complain(error.format_message(), help_of(error))
     except (typer.Abort, KeyboardInterrupt):
@@ -272,6 +276,111 @@ def doctor(as_json: Json = False) -> None:
                       f"[yellow]{p['install']}[/yellow]" if p["install"] else "")
     out.print()
     out.print(table)
+
+
+@app.command()
+def demo(
+    to: Annotated[Path, typer.Option("--out", help="Folder for the page, weights and curves.")] = Path("build/demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="Train for a few epochs only.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="All randomness comes from it.")] = 0,
+) -> None:
+    """Verify everything, train three networks on real digits, and write a page that shows what attention looks at.
+
+    Takes a minute or two; exit status 0 only if everything that was verified holds.
+
+    Example: [bold]visattn demo --out build/demo[/bold]
+    """
+    from visattn.check.verify import in_words
+    from visattn.demo import run
+
+    with stages() as progress, kept_when_interrupted(to):
+        made = run.run(to, quick, seed, progress)
+    holds = all(r.passed for r in made.results)
+    out.print(("[green]" if holds else "[red]") + escape(in_words(made.results)))
+    for network in made.networks.values():
+        out.print(f"The {run.findings.NAMES[network.config.model]} reads {network.accuracy:.1%} of held-out "
+                  f"{'digits' if network.config.data == 'digits' else 'digits on a canvas'} right, after "
+                  f"{network.seconds:.0f} s of training.")
+    out.print(f"{made.seconds:.0f} s in all. Open [bold]{escape(str(made.page))}[/bold]", soft_wrap=True)
+    if not holds:
+        raise typer.Exit(1)
+
+
+def parse_patch(text: str) -> tuple[int, int]:
+    row, comma, column = text.partition(",")
+    if not (comma and row.strip().isdecimal() and column.strip().isdecimal()):
+        raise typer.BadParameter(f"a patch is ROW,COL, such as 3,5; got {text!r}")
+    return int(row), int(column)
+
+
+@app.command()
+def show(
+    image: Annotated[Path, typer.Argument(help="A PNG or JPEG of your own.", show_default=False)],
+    patch: Annotated[Any, typer.Option("--patch", parser=parse_patch, metavar="ROW,COL", show_default=False,
+                                       help="The patch that looks, from 0; by default one with much contrast.")] = None,
+    layer: Annotated[int | None, typer.Option(help="One layer, from 0; all if not given.", show_default=False)] = None,
+    head: Annotated[int | None, typer.Option(help="One head, from 0; all if not given.", show_default=False)] = None,
+    weights: Annotated[Path | None, typer.Option(help="Weights of a transformer; by default those of the demo.",
+                                                 show_default=False)] = None,
+    to: Annotated[Path | None, typer.Option("--out", help="The figure, .png or .svg; by default IMAGE-attention.png.",
+                                            show_default=False)] = None,
+) -> None:
+    """Where a patch of your image looks: by likeness, and in every head of a transformer that learned digits.
+
+    Uses the transformer that [bold]visattn demo[/bold] trained into build/demo, and trains it if it is not there.
+
+    Example: [bold]visattn show cat.png --patch 3,5 --out looked.png[/bold]
+    """
+    from visattn.demo import run
+    from visattn.demo import show as showing
+
+    asked = showing.query(image, patch)
+    figure = to or Path(f"{image.stem}-attention.png")
+    if figure.suffix.lower() not in (".png", ".svg"):
+        raise typer.BadParameter(f"a figure is written as .png or .svg; got {figure}")
+    if figure.exists() and figure.samefile(image):
+        raise typer.BadParameter(f"{figure} is the image itself: choose another name with --out")
+    found = weights or showing.kept_weights()
+    if found is None:
+        print("visattn: there is no trained transformer in build/demo yet; training one, which takes half a minute",
+              file=sys.stderr)
+        with stages() as progress, kept_when_interrupted(Path("build/demo")):
+            found = Path(run.train("vit", Path("build/demo"), False, 0, progress).files["weights"])
+    shown = showing.show(asked, found, figure, layer, head)
+    rows, columns = shown.grid
+    print(f"patch {shown.patch[0]},{shown.patch[1]} of {rows} × {columns}, by {shown.weights}", file=sys.stderr)
+    print(shown.path)
+
+
+@contextmanager
+def stages() -> Iterator[Any]:
+    """progress(task, share, words): a bar for each task on stderr, where that is a terminal; elsewhere a line each."""
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:32}"), BarColumn(), TimeElapsedColumn(),
+               TextColumn("[dim]{task.fields[said]}"))
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
+        def progress(task: str, share: float, words: str) -> None:
+            if task not in tasks:
+                tasks[task] = bar.add_task(task, total=1.0, said=words)
+                if not err.is_terminal:
+                    print(task, file=sys.stderr)
+            bar.update(tasks[task], completed=share, said=words)
+
+        yield progress
+
+
+@contextmanager
+def kept_when_interrupted(folder: Path) -> Iterator[None]:
+    """A training run that is interrupted keeps what it has; say so, and leave with the signal's exit status."""
+    from visattn.tasks.classify import Interrupted
+
+    try:
+        yield
+    except Interrupted as stop:
+        raise SystemExit(complain(f"{stop}; all of it is in {folder}: the same command goes on from there",
+                                  status=stop.status)) from None
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Charts as inline SVG.  Their colours are the page's, by class, so they follow it from light to dark."""
 
+import itertools
 from collections.abc import Sequence
 from html import escape
 from math import ceil, floor, log10
@@ -39,7 +40,7 @@ def line_chart(lines: Sequence[Line], *, x: str, y: str, title: str, low: float 
                  f'{escape(y)}</text>')
     parts.append(f'<clipPath id="{slug(title)}"><rect x="{left}" y="{top - 4}" width="{wide - left - right + 4}" '
                  f'height="{tall - top - bottom + 6}"/></clipPath>')
-    ends = apart([down(line.y[-1]) for line in lines], 13)
+    ends = apart([down(line.y[-1]) for line in lines], 13, tall - bottom - 2)
     for i, (line, end) in enumerate(zip(lines, ends, strict=True)):
         path = " ".join(f"{across(a)},{down(b)}" for a, b in zip(line.x, line.y, strict=True))
         parts.append(f'<polyline class="line s{i}" clip-path="url(#{slug(title)})" points="{path}"/>'
@@ -87,15 +88,19 @@ def ticks(low: float, high: float, about: int) -> list[float]:
     return [round(i * step, 10) for i in range(first, max(last, first + 1) + 1)]
 
 
-def apart(places: Sequence[float], distance: float) -> list[float]:
-    """The places, in their order, moved down until none is nearer to another than `distance`."""
+def apart(places: Sequence[float], distance: float, last: float) -> list[float]:
+    """The places, in their order, moved as little as it takes for none to be nearer to another than `distance`, or
+    beyond `last`."""
+    order = sorted(range(len(places)), key=lambda i: places[i])
     moved = list(places)
-    for i in sorted(range(len(moved)), key=lambda i: places[i]):
-        above = [moved[j] for j in range(len(moved)) if (places[j], j) < (places[i], i)]
-        if above:
-            moved[i] = max(moved[i], max(above) + distance)
+    for above, i in itertools.pairwise(order):
+        moved[i] = max(moved[i], moved[above] + distance)
+    limit = last
+    for i in reversed(order):
+        moved[i] = min(moved[i], limit)
+        limit = moved[i] - distance
     return moved
 
 
 def spell(v: float, percent: bool = False) -> str:
-    return f"{100 * v:g} %" if percent else f"{v:g}"
+    return f"{100 * v:g}\u202f%" if percent else f"{v:g}"

@@ -63,10 +63,10 @@ def patches(result: classify.Result, data: Any) -> SimpleNamespace:
     rows, columns = x.shape[2] // side, x.shape[3] // side
     pictures = [page.Picture(f"A held-out {data.classes[label]}, read as {read} ({percent(p, 0)})", page.ink(image))
                 for label, image, (read, p) in zip(data.test.labels[chosen], x, read_as(scores, data.classes))]
-    centre = rows // 2 * columns + columns // 2
+    inked = int(look.shrunk(x[0], rows, columns)[0].argmax())
     return SimpleNamespace(side=side, layers=L, heads=G, rows=rows, columns=columns, explorer=page.Explorer(
         "digits", pictures, maps, rows, columns, numbered("layer", L), numbered("head", G),
-        {"layer": L - 1, "head": 0, "patch": centre, "query": centre}, token="The class token", pixelated=True))
+        {"layer": 0, "head": 0, "patch": inked, "query": inked}, token="The class token", pixelated=True))
 
 
 def photo(result: classify.Result, picture: Any) -> SimpleNamespace:
@@ -78,6 +78,7 @@ def photo(result: classify.Result, picture: Any) -> SimpleNamespace:
     (L, G), (tall, wide) = seen.maps.shape[:2], seen.x.shape[1:]
     return SimpleNamespace(
         rows=tiles.rows, columns=tiles.columns, tall=tall, wide=wide, size=look.image_size(result.trained),
+        negative=seen.negative,
         likeness=page.Explorer("likeness", [source], look.by_likeness(tiles)[None, None], tiles.rows, tiles.columns,
                                ["no weights"], list(look.HEADS), start),
         transformer=page.Explorer(
@@ -93,7 +94,7 @@ def channels(result: classify.Result, data: Any) -> SimpleNamespace:
     for i, gate in enumerate(look.gates(cache)):
         means = np.stack([gate.channels[data.test.labels == c].mean(0) for c in range(len(data.classes))])
         tables.append(charts.gate_table(means, data.classes, x="channel", y="digit", low=0, high=1,
-                                        title=f"Block {i + 1}: the mean gate of each of {means.shape[1]} channels"))
+                                        title=f"Block {i}: the mean gate of each of {means.shape[1]} channels"))
     return SimpleNamespace(charts=tables, held_out=len(data.test.x))
 
 
@@ -102,41 +103,56 @@ def places(result: classify.Result, data: Any, picture: Any) -> SimpleNamespace 
     chosen = one_of_each(data.test)
     x = data.test.x[chosen]
     _, cache = classify.forward(result.trained, x)
-    block, gate = next(((i, g.places) for i, g in enumerate(look.gates(cache)) if g.places is not None), (0, None))
+    block, gate = next(((i, g) for i, g in enumerate(look.gates(cache)) if g.places is not None), (0, None))
     if gate is None:
         return None
-    low, high = float(gate.min()), float(gate.max())
+    low, high = np.percentile(gate.odds, (2, 98))
     digits = [page.Figure(page.ink(image), *image.shape[:0:-1], f"A {label} with the gate over it", f"a {label}",
-                          glow=page.glow(g, low, high)) for image, label, g in zip(x, data.test.labels[chosen], gate)]
-    grey = look.small_and_grey(picture.x, 64, 96)
-    _, cache = classify.forward(result.trained, grey[None])
-    over = look.gates(cache)[block].places[0]
-    tall, wide = picture.x.shape[1:]
+                          glow=page.glow(odds, low, high))
+              for image, label, odds in zip(x, data.test.labels[chosen], gate.odds)]
+    seen, negative = look.as_ink(picture.x, 64, 96)
+    _, cache = classify.forward(result.trained, seen[None])
+    over = look.gates(cache)[block].odds[0]
+    least, most = np.percentile(over, (2, 98))
+    (tall, wide), pale = picture.x.shape[1:], 0.35 + 0.65 * page.faded(picture.x, 1.0)
     return SimpleNamespace(
-        block=block + 1, low=f"{low:.2f}", high=f"{high:.2f}", digits=digits, size=look.image_size(result.trained),
-        tall=grey.shape[1], wide=grey.shape[2], photo=[
-            page.Figure(page.image(page.faded(picture.x, 0.5), "jpeg"), wide, tall, "A photograph", "the photograph",
-                        pixelated=False),
-            page.Figure(page.image(grey), wide, tall, "The photograph with the gate over it",
-                        f"what the network sees, and its gate, from {over.min():.2f} (clear) to {over.max():.2f}",
-                        pixelated=False, glow=page.glow(over))])
+        block=block, low=f"{low:.1f}", high=f"{high:.1f}", mostly=f"{np.percentile(gate.places, 2):.2f}",
+        ink=on_and_off(x[:, 0], gate.odds), photo_ink=on_and_off(seen[0], over), negative=negative,
+        size=look.image_size(result.trained), tall=seen.shape[1], wide=seen.shape[2], digits=digits, photo=[
+            page.Figure(page.image(seen), wide, tall, "A small grey photograph", "What the network sees."),
+            page.Figure(page.image(pale, "jpeg"), wide, tall, "The photograph with the gate over it",
+                        f"The photograph, and the log-odds of the gate over it: {least:.0f} (clear) to {most:.0f}.",
+                        pixelated=False, glow=page.glow(over, least, most))])
 
 
-def windows(result: classify.Result) -> list[page.Figure]:
+def on_and_off(ink: Array, values: Array) -> tuple[str, str]:
+    """The mean value where there is ink, and where there is none."""
+    return tuple(f"{float((w * values).sum() / w.sum()):.1f}" for w in (ink, 1 - ink))
+
+
+def windows(result: classify.Result) -> SimpleNamespace:
     """Where a spatial transformer's grid lies, and what it sees there."""
     data = classify.load_data(result.config.data)
-    chosen = np.concatenate([one_of_each(data.test, nth=n) for n in (1, 2)])
-    x, labels = data.test.x[chosen], data.test.labels[chosen]
+    x, labels = data.test.x, data.test.labels
     scores, cache = classify.forward(result.trained, x)
-    pictures = []
-    for image, label, grid, view, (read, _) in zip(x, labels, cache.grid, cache.view, read_as(scores, data.classes)):
-        frame, top = page.outline(*plot.pixels(grid, image.shape[1:], align_corners=False))
-        meant = data.classes[label]
-        pictures.append(page.Figure(
-            page.ink(image), *image.shape[:0:-1], f"A {meant} on a canvas, and the frame that is looked at",
-            f"a {meant}" if read == meant else f"a {meant}, read as {read}", frame=frame, frame_top=top,
-            then=page.ink(view)))
-    return pictures
+    u, v = plot.pixels(cache.grid, x.shape[2:], align_corners=False)
+    read = read_as(scores, data.classes)
+    figures = []
+    for i in np.concatenate([one_of_each(data.test, nth=n) for n in (1, 2)]):
+        outline, top = page.outline(u[i], v[i])
+        meant = data.classes[labels[i]]
+        figures.append(page.Figure(
+            page.ink(x[i]), *x[i].shape[:0:-1], f"A {meant} on a canvas, and the frame that is looked at",
+            f"a {meant}" if read[i][0] == meant else f"a {meant}, read as {read[i][0]}", frame=outline, frame_top=top,
+            then=page.ink(cache.view[i])))
+    ink = x[:, 0] / x[:, 0].sum((1, 2), keepdims=True)
+    H, W = x.shape[2:]
+    digit = np.stack([(ink.sum(1) * (np.arange(W) + 0.5)).sum(1), (ink.sum(2) * (np.arange(H) + 0.5)).sum(1)])
+    frame = np.stack([u.mean((1, 2)), v.mean((1, 2))])
+    middle = np.array([[W / 2], [H / 2]])
+    return SimpleNamespace(
+        figures=figures, canvas=look.image_size(result.trained), view=cache.view.shape[-1],
+        off=f"{np.hypot(*(frame - digit)).mean():.1f}", centre_off=f"{np.hypot(*(middle - digit)).mean():.1f}")
 
 
 def hero(picture: Any) -> page.Figure:
@@ -170,11 +186,11 @@ def read_as(scores: Array, classes: Sequence[str]) -> list[tuple[str, float]]:
 
 
 def numbered(what: str, n: int) -> list[str]:
-    return [f"{what} {i + 1}" for i in range(n)]
+    return [f"{what} {i}" for i in range(n)]
 
 
 def percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share:.{digits}f} %"
+    return f"{100 * share:.{digits}f}\u202f%"
 
 
 def about(number: float) -> Any:

@@ -12,9 +12,11 @@ Array = np.ndarray[Any, np.dtype[Any]]
 HEADS = {                       # attention without weights: what a patch is compared by, and how narrowly
     "colour": 3.0,
     "texture": 1.0,
+    "place": 12.0,
     "colour and place": 1.5,
 }
 ORIENTATIONS = 6
+HEADS_OF_VIT = 4                # of every vision transformer that `classify` trains
 
 
 class Tiles(NamedTuple):
@@ -50,7 +52,8 @@ def by_likeness(tiles: Tiles) -> Array:
     colour, texture, place = features(tiles)
     maps = []
     for name, b in HEADS.items():
-        f = {"colour": colour, "texture": texture, "colour and place": np.concatenate([colour, 1.5 * place], 1)}[name]
+        f = {"colour": colour, "texture": texture, "place": place,
+             "colour and place": np.concatenate([colour, 1.5 * place], 1)}[name]
         _, cache = ops.attention.forward(b * f, f, f, -b / 2 * (f ** 2).sum(-1)[None], scale=1.0)
         maps.append(cache.p)
     return np.stack(maps)
@@ -117,23 +120,27 @@ class Seen(NamedTuple):
 
     x: Array                    # (1, rows · patch, columns · patch): all that it sees
     maps: Array                 # (L, G, T, T), token 0 is the class token
+    negative: bool
 
 
 def by_transformer(trained: classify.Trained, tiles: Tiles) -> Seen:
-    """The photograph, grey and shrunk until each of its tiles is one patch, through the network."""
+    """The photograph, as a digit would be, shrunk until each of its tiles is one patch, through the network."""
     patch = classify.patch_of(trained.config)
     side = round((len(trained.p.pos) - 1) ** 0.5)
-    grey = small_and_grey(tiles.x, tiles.rows * patch, tiles.columns * patch)
+    x, negative = as_ink(tiles.x, tiles.rows * patch, tiles.columns * patch)
     wide = trained._replace(p=stretched(trained.p, (side, side), (tiles.rows, tiles.columns)))
-    _, cache = classify.forward(wide, grey[None])
-    return Seen(grey, attention_maps(cache)[0])
+    _, cache = classify.forward(wide, x[None])
+    return Seen(x, attention_maps(cache)[0], negative)
 
 
-def small_and_grey(x: Array, rows: int, columns: int) -> Array:
-    """(1, rows, columns) float32 of an image (C, H, W), from 0 at its darkest to 1 at its brightest."""
+def as_ink(x: Array, rows: int, columns: int) -> tuple[Array, bool]:
+    """An image (C, H, W) as digits are, grey (1, rows, columns) float32 from 0 to 1, strokes bright and ground dark;
+    and whether that is its negative: what there is less of, dark or bright, is taken for strokes."""
     grey = shrunk(x.mean(0, keepdims=True), rows, columns)
     low, high = grey.min(), grey.max()
-    return ((grey - low) / ((high - low) or 1)).astype(np.float32)
+    grey = ((grey - low) / ((high - low) or 1)).astype(np.float32)
+    negative = bool(grey.mean() > 0.5)
+    return (1 - grey if negative else grey), negative
 
 
 class Gates(NamedTuple):
@@ -141,11 +148,21 @@ class Gates(NamedTuple):
 
     channels: Array             # (N, C)
     places: Array | None        # (N, H, W), where the gate has some
+    odds: Array | None          # (N, H, W): their log-odds, which tell apart what is all but 1
 
 
 def gates(cache: Any) -> list[Gates]:
-    """[Gates] of every block of a gated_resnet that has one."""
-    return [Gates(gate.s, None) for gate in (block.gate for block in cache.blocks) if gate is not None]
+    """[Gates] of every block of a gated_resnet that has some."""
+    return [gates_of(block.gate) for block in cache.blocks if block.gate is not None]
+
+
+def gates_of(cache: Any) -> Gates:
+    """Of squeeze_excite's cache, or of CBAM's, which is one gate after another."""
+    if not hasattr(cache, "spatial"):
+        return Gates(cache.s, None, None)
+    conv = cache.spatial.conv
+    odds, _ = ops.conv2d.forward(conv.x, conv.w, padding=tuple(K // 2 for K in conv.w.shape[2:]))
+    return Gates(cache.channel.s, cache.spatial.s[:, 0], odds[:, 0])
 
 
 def image_size(trained: classify.Trained) -> int:

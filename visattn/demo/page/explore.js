@@ -150,7 +150,7 @@ class Explorer {
   }
 
   say() {
-    const row = this.row(this.layer, this.head), percent = v => `${(100 * v).toFixed(v < .1 ? 1 : 0)} %`;
+    const row = this.row(this.layer, this.head), percent = v => `${(100 * v).toFixed(v < .1 ? 1 : 0)}\u202f%`;
     let best = 0;
     for (let s = 1; s < this.rows * this.columns; s++) if (row.share(s) > row.share(best)) best = s;
     const place = s => `row ${Math.floor(s / this.columns)}, column ${s % this.columns}`;
