@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from visattn.ops import spatial_self_attention
-from visattn.ops.pairs.spatial_self_attention import as_image, as_tokens
+from visattn.ops._tokens import as_image, as_tokens
 
 H, W, C, D = 3, 4, 2, 5
 

@@ -28,6 +28,7 @@ Differs from attention: no 1/√D, as told.  The convolutions are 1 × 1 and hav
 from typing import NamedTuple
 
 from visattn.ops._contract import Array, Float, checked
+from visattn.ops._tokens import as_image, as_tokens
 from visattn.ops.pairs import attention
 from visattn.ops.primitives import linear
 
@@ -84,18 +85,6 @@ def backward(dy: Float[Array, "N O H W"], cache: Cache) -> tuple[Array, ...]:
     dtokens_k, dw_k = linear.backward(dk, cache.k)              # (N, P, C)
     dx = as_image(dtokens + dtokens_q + dtokens_k, cache.x)     # (N, C, H, W)
     return dx, dw_k, dw_q, dw_o
-
-
-def as_tokens(x):
-    """(N, C, H, W) to (N, P, C): the pixels in one line, row after row."""
-    N, C, H, W = x.shape
-    return x.reshape(N, C, H * W).swapaxes(1, 2)
-
-
-def as_image(tokens, x):
-    """(N, P, O) to (N, O, H, W), with H and W those of x."""
-    N, _, O = tokens.shape
-    return tokens.swapaxes(1, 2).reshape(N, O, *x.shape[2:])
 
 
 def init(rng, C, D=None, O=None):
