@@ -105,6 +105,9 @@ def smaller(png):
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     if len(picture.getcolors(2**24)) > COLOURS:
         palette = picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=1)        # rare colours survive
+        colours = np.array(palette.getpalette()).reshape(-1, 3)
+        colours[colours.min(axis=1) >= 248] = 255                                              # and paper stays white
+        palette.putpalette(colours.ravel().tolist())
         picture = picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
     buffer = io.BytesIO()
     picture.save(buffer, "png", optimize=True)

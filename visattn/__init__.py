@@ -9,6 +9,7 @@
     optim       sgd, momentum, adam over any tree of arrays
     tree        nested tuples, lists and dicts of arrays
     plot        attention over an image, gates, grids, curves
+    lessons     quotations for notebooks, and the judge of their exercises
 
 Each loads when it is first used, so `import visattn` is quick and needs NumPy alone.
 """
