@@ -10,15 +10,9 @@ pytestmark = pytest.mark.peers
 @pytest.mark.filterwarnings("ignore:Since version 1.3.0, affine_grid behavior has changed")      # of a single pixel
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("size", [(4, 5), (1, 6), (3, 1), (1, 1)], ids=str)
-def test_torch(rng, size, align_corners):
-    theta = rng.normal(size=(2, 2, 3))
-    grid, cache = affine_grid.forward(theta, size=size, align_corners=align_corners)
-    dgrid = rng.normal(size=grid.shape)
-    theirs = torch.tensor(theta, requires_grad=True)
-    expected = torch.nn.functional.affine_grid(theirs, (2, 7, *size), align_corners=align_corners)
-    np.testing.assert_allclose(grid, expected.detach(), rtol=1e-10, atol=1e-12)
-    wanted, = torch.autograd.grad(expected, theirs, torch.tensor(dgrid))
-    np.testing.assert_allclose(affine_grid.backward(dgrid, cache)[0], wanted, rtol=1e-10, atol=1e-12)
+def test_torch(rng, agree, size, align_corners):
+    agree(affine_grid, (rng.normal(size=(2, 2, 3)),), {"size": size, "align_corners": align_corners},
+          lambda theta: torch.nn.functional.affine_grid(theta, (2, 7, *size), align_corners), atol=1e-12)
 
 
 def test_torch_leaves_corners_unaligned_where_it_is_not_said(rng):

@@ -22,16 +22,9 @@ def retina(x, loc, size, patches, factor):
 
 @pytest.mark.parametrize("options", [{"size": 4, "patches": 1, "factor": 2}, {"size": 2, "patches": 3, "factor": 2},
                                      {"size": 3, "patches": 2, "factor": 3}], ids=str)
-def test_torch(rng, options):
-    x, loc = rng.normal(size=(2, 3, 6, 8)), rng.uniform(-1.2, 1.2, size=(2, 2))
-    y, cache = glimpse.forward(x, loc, **options)
-    dy = rng.normal(size=y.shape)
-    theirs = [torch.tensor(a, requires_grad=True) for a in (x, loc)]
-    expected = retina(*theirs, **options)
-    np.testing.assert_allclose(y, expected.detach(), rtol=1e-10, atol=1e-12)
-    wanted = torch.autograd.grad(expected, theirs, torch.tensor(dy))
-    for mine, his in zip(glimpse.backward(dy, cache), wanted, strict=True):
-        np.testing.assert_allclose(mine, his, rtol=1e-10, atol=1e-12)
+def test_torch(rng, agree, options):
+    agree(glimpse, (rng.normal(size=(2, 3, 6, 8)), rng.uniform(-1.2, 1.2, size=(2, 2))), options,
+          lambda x, loc: retina(x, loc, **options), atol=1e-12)
 
 
 def test_torchvisions_crop_agrees_on_whole_pixels(rng):

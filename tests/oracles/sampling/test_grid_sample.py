@@ -11,37 +11,28 @@ pytestmark = pytest.mark.peers
 MODES, PADDINGS, CORNERS = ("bilinear", "nearest"), ("zeros", "border", "reflection"), (False, True)
 
 
-def compare(x, grid, dy, mode, padding, align_corners):
-    options = {"mode": mode, "align_corners": align_corners}
-    y, cache = grid_sample.forward(x, grid, padding=padding, **options)
-    theirs = [torch.tensor(a, requires_grad=True) for a in (x, grid)]
-    expected = torch.nn.functional.grid_sample(*theirs, padding_mode=padding, **options)
-    np.testing.assert_allclose(y, expected.detach(), rtol=1e-10, atol=1e-12)
-    wanted = torch.autograd.grad(expected, theirs, torch.tensor(dy))
-    for mine, his in zip(grid_sample.backward(dy, cache), wanted, strict=True):
-        np.testing.assert_allclose(mine, his, rtol=1e-10, atol=1e-12)
-
-
 VARIANTS = pytest.mark.parametrize(("mode", "padding", "align_corners"),
                                    list(itertools.product(MODES, PADDINGS, CORNERS)))
 
 
 @VARIANTS
 @pytest.mark.parametrize("size", [(5, 7), (1, 4), (3, 1)], ids=str)
-def test_torch(rng, size, mode, padding, align_corners):
+def test_torch(rng, agree, size, mode, padding, align_corners):
     x, grid = rng.normal(size=(2, 3, *size)), rng.uniform(-3, 3, size=(2, 4, 6, 2))
-    compare(x, grid, rng.normal(size=(2, 3, 4, 6)), mode, padding, align_corners)
+    agree(grid_sample, (x, grid), {"mode": mode, "padding": padding, "align_corners": align_corners},
+          lambda *args: torch.nn.functional.grid_sample(*args, mode, padding, align_corners), atol=1e-12)
 
 
 @VARIANTS
-def test_torch_at_integers_halves_borders_and_beyond(rng, mode, padding, align_corners):
+def test_torch_at_integers_halves_borders_and_beyond(rng, agree, mode, padding, align_corners):
     """Quarters of pixels, from three pixels outside to three on the other side; the sizes make them exact in binary."""
     H, W = (3, 5) if align_corners else (4, 8)
     u, v = (np.arange(-3, n + 2.25, 0.25) for n in (W, H))
     at = (lambda u, n: 2 * u / (n - 1) - 1) if align_corners else (lambda u, n: (2 * u + 1) / n - 1)
     grid = np.stack(np.meshgrid(at(u, W), at(v, H)), -1)[None]
-    x = rng.normal(size=(1, 3, H, W))
-    compare(x, grid, rng.normal(size=(1, 3, *grid.shape[1:3])), mode, padding, align_corners)
+    agree(grid_sample, (rng.normal(size=(1, 3, H, W)), grid),
+          {"mode": mode, "padding": padding, "align_corners": align_corners},
+          lambda *args: torch.nn.functional.grid_sample(*args, mode, padding, align_corners), atol=1e-12)
 
 
 def test_torch_reads_without_align_corners_where_it_is_not_said(rng):

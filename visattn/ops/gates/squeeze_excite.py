@@ -32,7 +32,9 @@ class Cache(NamedTuple):
 
 
 @checked
-def forward(x: Float[Array, "N C H W"], w1: Float[Array, "M C"], w2: Float[Array, "C M"]) -> tuple[Float[Array, "N C H W"], Cache]:
+def forward(
+    x: Float[Array, "N C H W"], w1: Float[Array, "M C"], w2: Float[Array, "C M"]
+) -> tuple[Float[Array, "N C H W"], Cache]:
     """y (N, C, H, W): each channel of x scaled by its gate s in (0, 1).
 
     x   feature map                                 paper: U
