@@ -65,8 +65,10 @@ def test_a_row_with_nothing_gives_exactly_zero(rng, value):
 
 
 def test_a_masked_element_may_be_the_largest():
-    p, _ = softmax.forward(np.array([[1e9, 0.0, 0.0]]), mask=np.array([[False, True, True]]))
-    assert p.tolist() == [[0, 0.5, 0.5]]
+    """Also where what is left lies below any number that could stand for -∞."""
+    for x in (np.array([[1e9, 0.0, 0.0]]), np.array([[0.0, -1e30, -1e30]])):
+        p, _ = softmax.forward(x, mask=np.array([[False, True, True]]))
+        assert p.tolist() == [[0, 0.5, 0.5]]
 
 
 def test_masking_nothing_is_no_mask(rng):
