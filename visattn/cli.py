@@ -18,14 +18,14 @@ import typer
 import typer.core
 from rich.console import Console
 
-import visattn
+from visattn import __version__
 
 # A terminal says how wide it is; a file or a pipe gets lines that hold a table.
 WIDTH = None if sys.stdout.isatty() else 140
 out = Console(width=WIDTH, highlight=False)
 err = Console(stderr=True, highlight=False)
 
-ClickException = typer.BadParameter.__mro__[2]          # Typer brings its own Click or uses another's, by version
+ClickException: Any = typer.BadParameter.__mro__[2]     # Typer brings its own Click or uses another's, by version
 LATER = {"train": "visattn.tasks.command:train"}        # sub-apps, loaded when they are asked for
 ORDER = ["demo", "verify", "ops", "train", "show", "doctor"]
 
@@ -125,7 +125,7 @@ def plain(value: Any) -> Any:
 
 def print_version(wanted: bool) -> None:
     if wanted:
-        print(f"visattn {visattn.__version__}")
+        print(f"visattn {__version__}")
         raise typer.Exit
 
 
@@ -315,7 +315,7 @@ def parse_patch(text: str) -> tuple[int, int]:
 
 @app.command()
 def show(
-    image: Annotated[Path, typer.Argument(help="A PNG or JPEG of your own.", show_default=False)],
+    image: Annotated[Path, typer.Argument(help="A PNG or JPEG of your own.", metavar="IMAGE", show_default=False)],
     patch: Annotated[Any, typer.Option("--patch", parser=parse_patch, metavar="ROW,COL", show_default=False,
                                        help="The patch that looks, from 0; by default one with much contrast.")] = None,
     layer: Annotated[int | None, typer.Option(help="One layer, from 0; all if not given.", show_default=False)] = None,

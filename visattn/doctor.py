@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import visattn
+from visattn import __version__
 from visattn.data.mnist5k import cache_file
 
 
@@ -43,7 +43,7 @@ EXTRAS = [
 def report() -> dict[str, Any]:
     """Everything, as JSON would have it."""
     return {
-        "visattn": visattn.__version__,
+        "visattn": __version__,
         "python": platform.python_version(),
         "executable": sys.executable,
         "platform": platform.platform(),
@@ -84,8 +84,8 @@ def threads() -> dict[str, Any]:
               if name in os.environ}
     used = None
     if importlib.util.find_spec("threadpoolctl"):
-        from threadpoolctl import threadpool_info
-        used = max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=None)
+        pools = importlib.import_module("threadpoolctl").threadpool_info()
+        used = max((pool["num_threads"] for pool in pools if pool["user_api"] == "blas"), default=None)
     return {"cores": cores, "blas": used, "environment": limits}
 
 

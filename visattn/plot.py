@@ -56,7 +56,9 @@ def style() -> Any:
 
 
 def _notebook_figure() -> Any:
-    class Figure(need("matplotlib.figure").Figure):
+    base: Any = need("matplotlib.figure").Figure
+
+    class Figure(base):
         def _repr_png_(self) -> bytes:
             return png(self)
 

@@ -107,8 +107,8 @@ def places(result: classify.Result, data: Any, picture: Any) -> SimpleNamespace 
     if gate is None:
         return None
     low, high = np.percentile(gate.odds, (2, 98))
-    digits = [page.Figure(page.ink(image), *image.shape[:0:-1], f"A {label} with the gate over it", f"a {label}",
-                          glow=page.glow(odds, low, high))
+    digits = [page.Figure(page.ink(image), image.shape[2], image.shape[1], f"A {label} with the gate over it",
+                          f"a {label}", glow=page.glow(odds, low, high))
               for image, label, odds in zip(x, data.test.labels[chosen], gate.odds)]
     seen, negative = look.as_ink(picture.x, 64, 96)
     _, cache = classify.forward(result.trained, seen[None])
@@ -125,9 +125,9 @@ def places(result: classify.Result, data: Any, picture: Any) -> SimpleNamespace 
                         pixelated=False, glow=page.glow(over, least, most))])
 
 
-def on_and_off(ink: Array, values: Array) -> tuple[str, str]:
+def on_and_off(ink: Array, values: Array) -> list[str]:
     """The mean value where there is ink, and where there is none."""
-    return tuple(f"{float((w * values).sum() / w.sum()):.1f}" for w in (ink, 1 - ink))
+    return [f"{float((w * values).sum() / w.sum()):.1f}" for w in (ink, 1 - ink)]
 
 
 def windows(result: classify.Result) -> SimpleNamespace:
@@ -142,7 +142,7 @@ def windows(result: classify.Result) -> SimpleNamespace:
         outline, top = page.outline(u[i], v[i])
         meant = data.classes[labels[i]]
         figures.append(page.Figure(
-            page.ink(x[i]), *x[i].shape[:0:-1], f"A {meant} on a canvas, and the frame that is looked at",
+            page.ink(x[i]), x.shape[3], x.shape[2], f"A {meant} on a canvas, and the frame that is looked at",
             f"a {meant}" if read[i][0] == meant else f"a {meant}, read as {read[i][0]}", frame=outline, frame_top=top,
             then=page.ink(cache.view[i])))
     ink = x[:, 0] / x[:, 0].sum((1, 2), keepdims=True)

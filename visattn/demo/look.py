@@ -147,8 +147,8 @@ class Gates(NamedTuple):
     """What the gate of one block let through."""
 
     channels: Array             # (N, C)
-    places: Array | None        # (N, H, W), where the gate has some
-    odds: Array | None          # (N, H, W): their log-odds, which tell apart what is all but 1
+    places: Any                 # (N, H, W); None where the gate has none
+    odds: Any                   # (N, H, W): their log-odds, which tell apart what is all but 1
 
 
 def gates(cache: Any) -> list[Gates]:

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import visattn
-from visattn import catalogue, data
+from visattn import __version__, catalogue, data
 from visattn.check import verify
 from visattn.demo import findings, page
 from visattn.tasks import classify
@@ -46,7 +45,7 @@ def run(out: str | PathLike[str] = "build/demo", quick: bool = False, seed: int 
     digits = classify.load_data("digits")
     found = SimpleNamespace(
         quick=quick, command="visattn demo" + " --quick" * quick + f" --seed {seed}" * bool(seed),
-        version=visattn.__version__, python=platform.python_version(), numpy=np.__version__,
+        version=__version__, python=platform.python_version(), numpy=np.__version__,
         proof=findings.proof(results, verified_in), hero=findings.hero(picture),
         cnn=findings.network(cnn), vit=findings.network(vit), stn=findings.network(stn),
         learning=findings.learning([vit, cnn], digits), patches=findings.patches(vit, digits),
