@@ -98,7 +98,7 @@ def backward(dz: Float[Array, "N C H W"], cache: Cache) -> tuple[Array, ...]:
     dp = dy @ g.swapaxes(1, 2)                                              # (N, P, P)
     dtheta, dphi, *dw_f = TRANSPOSE[form](dp, p, theta, phi, w_f)
     dtokens, dw_g = linear.backward(dg, of_g)                               # (N, P, C)
-    if form == "gaussian":
+    if of_theta is None or of_phi is None:                                  # gaussian
         return dz + as_image(dtokens + dtheta + dphi, x), dw_g, dw_z
     of_x, dw_theta = linear.backward(dtheta, of_theta)
     and_x, dw_phi = linear.backward(dphi, of_phi)
