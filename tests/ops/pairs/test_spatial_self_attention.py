@@ -46,6 +46,27 @@ def test_step_3_is_a_mean_only_where_the_softmax_runs_over_the_keys(steps, axis,
     assert np.allclose(p @ np.ones((H * W, C)), 1) == is_a_mean
 
 
+def test_step_3_without_a_scale_gives_one_key_nearly_all_where_channels_are_many(rng):
+    """Scores of D channels vary by √D: undivided, the largest weight of 100 grows with D towards 1."""
+    def largest(channels, scale):
+        q, k = rng.normal(size=(2, 100, channels))
+        return softmax(scale * q @ k.T, 1).max(1).mean()
+
+    assert largest(1, 1) < 0.15
+    assert largest(512, 1) > 0.85
+    assert largest(512, 512**-0.5) < 0.15
+
+
+def test_step_3_with_the_keys_in_the_rows_makes_the_last_axis_the_queries(steps):
+    """F_kᵀ F_q with the channels in the rows is pixels against pixels, but transposed: "softmax over the last axis",
+    the habit, then gives every key one unit to hand out, and the weights that a query gives do not sum to one."""
+    _, fk, fq = (a.reshape(H * W, -1).T for a in steps)         # (D, P)
+    p = softmax(fk.T @ fq, -1)                                  # keys × queries
+    assert p.shape == (H * W, H * W)
+    assert np.abs(p.sum(0) - 1).max() > 0.1                     # a query's weights
+    np.testing.assert_allclose(p.sum(1), 1)                     # a key's
+
+
 def test_step_4_does_not_multiply_element_by_element(steps):
     x, fk, fq = steps
     a = np.einsum("hwd,ijd->hwij", fq, fk)

@@ -22,7 +22,8 @@ Told so, they do not compute.  What is mended, and why:
     X′ = p X                                                (4)
     Y = X′ W_oᵀ                                             (5)
 
-Differs from attention: no 1/√D, as told.  The convolutions are 1 × 1 and have no bias.
+Differs from attention: no 1/√D, as told, so that with many channels one key takes nearly all the weight.
+The convolutions are 1 × 1 and have no bias.
 """
 
 from typing import NamedTuple
