@@ -22,7 +22,9 @@ class Cache(NamedTuple):
 
 
 @checked
-def forward(x: Float[Array, "*B D"], w: Float[Array, "E D"], b: Float[Array, "E"] | None = None) -> tuple[Float[Array, "*B E"], Cache]:
+def forward(
+    x: Float[Array, "*B D"], w: Float[Array, "E D"], b: Float[Array, "E"] | None = None
+) -> tuple[Float[Array, "*B E"], Cache]:
     """y (*B, E): E weighted sums of the D features, at every place; no bias where b is None."""
     y = x @ w.T if b is None else x @ w.T + b                   # (*B, E)
     return y, Cache(x, w, b)
