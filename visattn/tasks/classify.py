@@ -78,13 +78,13 @@ class Settings(NamedTuple):
 
 
 SETTINGS = {
-    ("cnn", "digits"): Settings(12, 64, 4e-3, 0.01, Moves(shift=0.5)),
-    ("vit", "digits"): Settings(30, 64, 4e-3, 0.05, Moves(shift=0.5)),
+    ("cnn", "digits"): Settings(12, 64, 8e-3, 0.01, Moves(shift=0.5)),
+    ("vit", "digits"): Settings(30, 64, 6e-3, 0.05, Moves(shift=0.5)),
     ("stn", "digits"): Settings(12, 64, 2e-3, 0.01, Moves(shift=0.5)),
-    ("cnn", "mnist5k"): Settings(6, 64, 4e-3, 0.01, Moves(shift=2)),
+    ("cnn", "mnist5k"): Settings(6, 64, 8e-3, 0.01, Moves(shift=2)),
     ("vit", "mnist5k"): Settings(25, 64, 2e-3, 0.05, Moves(shift=2)),
     ("stn", "mnist5k"): Settings(12, 64, 2e-3, 0.01, Moves(shift=2)),
-    ("cnn", "scattered"): Settings(20, 64, 4e-3, 0.01, SCATTER),
+    ("cnn", "scattered"): Settings(20, 64, 8e-3, 0.01, SCATTER),
     ("vit", "scattered"): Settings(40, 64, 3e-3, 0.05, SCATTER),
     ("stn", "scattered"): Settings(30, 64, 3e-3, 0.01, SCATTER),
 }
