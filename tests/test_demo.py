@@ -353,6 +353,20 @@ def test_show_draws_a_patch_of_my_image(command, picture, made):
     assert "layer 0, head 2" not in text
 
 
+def test_show_draws_the_patch_that_was_asked_for(picture, made, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(show.plot, "attention", lambda ax, x, weights, *rest: drawn.append((weights, *rest)))
+    trained, asked = made.demo.networks["vit"].trained, show.query(picture, (3, 5))
+    show.figure(asked, trained)
+    maps = look.by_transformer(trained, asked.tiles).maps
+    t = 3 * 18 + 5
+    assert len(drawn) == len(look.HEADS) + 2 * 4
+    weights, patch, title = drawn[-1]
+    np.testing.assert_array_equal(weights.ravel(), maps[1, 3, 1 + t, 1:])     # token 0 is the class token
+    assert patch == (3, 5)
+    assert title.startswith("layer 1, head 3")
+
+
 def test_show_trains_where_there_is_nothing_trained(command, picture, monkeypatch, made):
     asked = []
 

@@ -67,11 +67,13 @@ def gate_table(values: Any, rows: Sequence[str], *, x: str, y: str, title: str, 
     for c in range(0, C, 4 if C > 10 else 1):
         parts.append(f'<text class="tick mid" x="{left + each * (c + 0.5):.1f}" y="{top + cell * R + 13}">{c}</text>')
     parts.append(f'<text class="label mid" x="{left + each * C / 2}" y="{tall - 6}">{escape(x)}</text>')
-    return svg(wide, tall, parts, title)
+    return svg(wide, tall, parts, title, least=left + 14 * C)
 
 
-def svg(wide: float, tall: float, parts: Sequence[str], title: str) -> str:
-    return (f'<svg class="chart" viewBox="0 0 {wide:g} {tall:g}" style="max-width:{wide * 1.15:.0f}px" role="img" '
+def svg(wide: float, tall: float, parts: Sequence[str], title: str, least: float = 0) -> str:
+    """The parts as an element that is as wide as its place, up to a little more than drawn and down to `least`."""
+    size = f"max-width:{wide * 1.15:.0f}px;min-width:{least:.0f}px"
+    return (f'<svg class="chart" viewBox="0 0 {wide:g} {tall:g}" style="{size}" role="img" '
             f'aria-label="{escape(title)}">{"".join(parts)}</svg>')
 
 
