@@ -1,6 +1,8 @@
 """The command: what it says, where it says it, and its exit status."""
 
 import json
+import os
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -155,6 +157,20 @@ def test_doctor_tells_what_is_missing_and_how_to_get_it(run, monkeypatch):
     status, out, _ = run("doctor")
     assert status == 0
     assert "pip install nosuchpackage" in out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the double is a shell script")
+def test_doctor_asks_the_driver_where_there_is_no_cupy(monkeypatch, tmp_path):
+    from visattn import doctor
+
+    double = tmp_path / "nvidia-smi"
+    double.write_text("#!/bin/sh\necho 'NVIDIA H200'\necho 'NVIDIA T4'\n")
+    double.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    assert doctor.gpu() == {"seen": ["NVIDIA H200", "NVIDIA T4"], "by": "nvidia-smi"}
+    double.write_text("#!/bin/sh\nexit 9\n")
+    assert doctor.gpu()["seen"] == []
 
 
 @pytest.mark.parametrize(("error", "said"), [

@@ -103,7 +103,7 @@ def gpu() -> dict[str, Any]:
         try:
             listed = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], timeout=10,
                                     capture_output=True, text=True, check=True)
-            return {"seen": listed.stdout.split("\n")[:-1], "by": "nvidia-smi"}
+            return {"seen": listed.stdout.splitlines(), "by": "nvidia-smi"}
         except (OSError, subprocess.SubprocessError):
             pass
     return {"seen": [], "by": "nvidia-smi" if shutil.which("nvidia-smi") else "nothing: neither CuPy nor nvidia-smi"}
