@@ -84,7 +84,8 @@ def execute(book):
     """Run a notebook and leave in it only what is the same on every machine."""
     from nbclient import NotebookClient
 
-    client = NotebookClient(book, timeout=300, record_timing=False, resources={"metadata": {"path": HERE}})
+    client = NotebookClient(book, timeout=300, record_timing=False, resources={"metadata": {"path": HERE}},
+                            extra_arguments=["--log-level=ERROR"])
     client.execute()
     book.metadata["language_info"] = {"name": "python"}
     for cell in book.cells:
@@ -129,7 +130,7 @@ def printed(book):
     texts = []
     for cell in book.cells:
         if cell.cell_type == "code":
-            parts = [o.get("text") or o.get("data", {}).get("text/markdown", "") for o in cell.outputs]
+            parts = [o.get("text") or o.get("data", {}).get("text/plain", "") for o in cell.outputs]
             texts.append("".join(parts))
     return texts
 

@@ -180,6 +180,15 @@ class TestBuilder:
         assert not build.same_words("1 2", "1")
 
 
+def test_a_quotation_is_shown_as_it_is_installed():
+    where = "visattn/ops/_broadcast.py:unbroadcast"
+    shown = lessons.quote(where)
+    assert repr(shown) == f"# {where}\n{lessons.source(where)}"
+    html = shown._repr_html_()
+    assert html.startswith("<div")
+    assert re.sub("<[^>]+>", "", html).count("\n") >= repr(shown).count("\n")
+
+
 class TestJudge:
     x = (np.arange(6.0).reshape(2, 3),)
 

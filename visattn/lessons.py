@@ -12,7 +12,6 @@ from importlib import import_module
 import numpy as np
 
 from visattn import gradcheck
-from visattn._extras import need
 
 
 def source(where):
@@ -22,9 +21,27 @@ def source(where):
     return inspect.getsource(getattr(module, name))
 
 
+class Quotation(str):
+    """The text of a function, which a notebook shows in colours: to be read, not run."""
+
+    __slots__ = ()
+
+    def __repr__(self):
+        return str(self)
+
+    def _repr_html_(self):
+        from pygments import highlight
+        from pygments.formatters import HtmlFormatter
+        from pygments.lexers import PythonLexer
+
+        block = "color: #1d2433; background: #f7f7f7; padding: 2px 8px"          # in dark themes too
+        text = "font-family: ui-monospace, monospace; color: inherit; background: inherit"
+        return highlight(self, PythonLexer(), HtmlFormatter(noclasses=True, cssstyles=block, prestyles=text))
+
+
 def quote(where):
-    """The text of a function as a notebook shows it: to be read, not run."""
-    return need("IPython.display", "notebooks").Markdown(f"`{where}`\n\n```python\n{source(where)}```")
+    """What a notebook shows in the place of a quotation: where it is from, and the function as it is installed."""
+    return Quotation(f"# {where}\n{source(where)}")
 
 
 def verdict(forward, backward, args, options=None, *, y=None):
