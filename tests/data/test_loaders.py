@@ -95,6 +95,16 @@ def test_a_spoilt_cache_is_made_again(cache, spoil):
     assert cache == [1, 1]
 
 
+def test_a_cache_of_other_digits_is_made_again(cache):
+    data.mnist5k.load()
+    file = data.mnist5k.cache_file()
+    with np.load(file) as kept:
+        images, labels = kept["images"], kept["labels"]
+    np.savez_compressed(file, images=images, labels=labels[::-1])
+    assert data.mnist5k.load().train.labels[0] == 0
+    assert cache == [1, 1]
+
+
 def test_a_cache_that_cannot_be_written_costs_only_time(cache, tmp_path, monkeypatch):
     (tmp_path / "a file").write_text("")
     monkeypatch.setenv("VISATTN_CACHE", str(tmp_path / "a file"))

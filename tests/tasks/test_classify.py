@@ -270,6 +270,17 @@ def test_a_zoom_of_two_has_four_times_the_area(rng):
     assert move(x, Moves(smallest=2, largest=2, canvas=24), rng).sum() == pytest.approx(4 * 16, rel=0.05)
 
 
+def test_a_turn_keeps_sizes_and_the_distance_from_the_middle(rng):
+    rows, columns = np.mgrid[-10:11, -10:11]
+    blob = np.exp(-(rows**2 + (columns - 5) ** 2) / 4).astype("f4")
+    y = move(np.stack([blob[None]] * 50), Moves(turn=1.0), rng)[:, 0]
+    mass = y.sum((1, 2))
+    u, v = ((y * axis).sum((1, 2)) / mass for axis in (columns, rows))
+    np.testing.assert_allclose(mass, blob.sum(), rtol=0.01)
+    np.testing.assert_allclose(np.hypot(u, v), 5, atol=0.05)
+    assert np.ptp(np.arctan2(v, u)) > 1.5
+
+
 # The command
 
 

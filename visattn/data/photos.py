@@ -48,7 +48,6 @@ def open_image(path: str | PathLike[str]) -> Array:
         with warnings.catch_warnings(action="ignore"), images.open(path, formats=("PNG", "JPEG")) as image:
             if image.width * image.height > LARGEST:
                 raise ValueError(f"{image.width} × {image.height} pixels are more than {LARGEST:,}")
-            image.load()                 # decodes every pixel: a truncated file fails here
             return _decoded(ops.exif_transpose(image))
     except PermissionError:
         raise PermissionError(f"{path}: you may not read this file") from None

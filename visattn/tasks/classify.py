@@ -86,7 +86,7 @@ SETTINGS = {
     ("stn", "mnist5k"): Settings(12, 64, 2e-3, 0.01, Moves(shift=2)),
     ("cnn", "scattered"): Settings(20, 64, 8e-3, 0.01, SCATTER),
     ("vit", "scattered"): Settings(40, 64, 3e-3, 0.05, SCATTER),
-    ("stn", "scattered"): Settings(30, 64, 3e-3, 0.01, SCATTER),
+    ("stn", "scattered"): Settings(30, 64, 8e-3, 0.01, SCATTER),
 }
 
 
