@@ -166,7 +166,7 @@ def stale(lesson):
     else:
         quoted = [where for where, _ in blocks(text)]
         for where, shown in zip(quoted, printed(book), strict=True):
-            if where and lessons.source(where) not in shown:
+            if where and lessons.source(where).rstrip() not in shown:
                 found.append(f"has a notebook that shows an older {where}")
         drawn = pictures(book)
         for cell, file in figures(text).items():

@@ -12,6 +12,7 @@ from importlib import import_module
 import numpy as np
 
 from visattn import gradcheck
+from visattn._extras import need
 
 
 def source(where):
@@ -21,22 +22,21 @@ def source(where):
     return inspect.getsource(getattr(module, name))
 
 
-class Quotation(str):
+class Quotation:
     """The text of a function, which a notebook shows in colours: to be read, not run."""
 
-    __slots__ = ()
+    def __init__(self, text):
+        self.text = text
 
     def __repr__(self):
-        return str(self)
+        return self.text
 
     def _repr_html_(self):
-        from pygments import highlight
-        from pygments.formatters import HtmlFormatter
-        from pygments.lexers import PythonLexer
-
+        pygments, formatters, lexers = (need(f"pygments{part}") for part in ("", ".formatters", ".lexers"))
         block = "color: #1d2433; background: #f7f7f7; padding: 2px 8px"          # in dark themes too
         text = "font-family: ui-monospace, monospace; color: inherit; background: inherit"
-        return highlight(self, PythonLexer(), HtmlFormatter(noclasses=True, cssstyles=block, prestyles=text))
+        formatter = formatters.HtmlFormatter(noclasses=True, cssstyles=block, prestyles=text)
+        return pygments.highlight(self.text, lexers.PythonLexer(), formatter)
 
 
 def quote(where):
