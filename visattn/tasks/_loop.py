@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from visattn import tree
+from visattn._extras import need
 
 
 class State(NamedTuple):
@@ -46,7 +47,7 @@ def run(state: State, task: Task, save: Callable[[State], None] | None = None,
         progress: Callable[[State], None] | None = None) -> State:
     """The state after the last epoch.  `save` keeps one at the end of every epoch, and when the run is interrupted."""
     began = time.perf_counter() - state.seconds
-    with requests_to_stop() as asked:
+    with one_thread(), requests_to_stop() as asked:
         try:
             while state.epoch < task.epochs:
                 batches = task.batches(state.epoch)
@@ -68,6 +69,12 @@ def run(state: State, task: Task, save: Callable[[State], None] | None = None,
             raise Interrupted(f"interrupted in epoch {state.epoch + 1} of {task.epochs}, after step {state.step}",
                               asked[0] if asked else signal.SIGINT) from None
     return state
+
+
+def one_thread() -> Any:
+    """BLAS on one thread, for the length of a `with`: matrices this small gain nothing from a second one, lose much
+    where cores are shared, and sums in one order give one answer on any number of cores."""
+    return need("threadpoolctl").threadpool_limits(limits=1, user_api="blas")
 
 
 @contextmanager
