@@ -15,6 +15,7 @@ import argparse
 import base64
 import hashlib
 import io
+import os
 import re
 import sys
 from pathlib import Path
@@ -84,6 +85,7 @@ def execute(book):
     """Run a notebook and leave in it only what is the same on every machine."""
     from nbclient import NotebookClient
 
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")         # small matrices: a second thread only costs
     client = NotebookClient(book, timeout=300, record_timing=False, resources={"metadata": {"path": HERE}},
                             extra_arguments=["--log-level=ERROR"])
     client.execute()

@@ -1,7 +1,11 @@
 """Every operator and every model, by being there."""
 
+import os
 import sys
 from pathlib import Path
+
+# One thread for BLAS, before NumPy loads it: matrices here are small, and waiting for a second thread costs more.
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest
