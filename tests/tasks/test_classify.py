@@ -105,6 +105,15 @@ def test_the_same_config_gives_the_same_run_and_another_seed_another(whole):
     assert not same(other.trained.p, again.trained.p)
 
 
+def test_matrix_products_run_in_one_thread():
+    """A run must not depend on how many cores there are, nor wait for busy ones."""
+    from threadpoolctl import threadpool_info
+
+    seen = set()
+    classify.train("vit", epochs=1, progress=lambda *_: seen.update(pool["num_threads"] for pool in threadpool_info()))
+    assert seen <= {1}
+
+
 def test_without_a_folder_an_interrupt_is_an_interrupt():
     with pytest.raises(KeyboardInterrupt) as stop:
         classify.train("vit", epochs=EPOCHS, progress=stop_at(1))
