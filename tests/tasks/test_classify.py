@@ -105,6 +105,13 @@ def test_the_same_config_gives_the_same_run_and_another_seed_another(whole):
     assert not same(other.trained.p, again.trained.p)
 
 
+def test_equal_runs_leave_equal_files(tmp_path):
+    for folder in ("a", "b"):
+        classify.train("vit", epochs=1, out=tmp_path / folder)
+    a, b = ((tmp_path / folder / "weights.safetensors").read_bytes() for folder in ("a", "b"))
+    assert a == b
+
+
 def test_matrix_products_run_in_one_thread():
     """A run must not depend on how many cores there are, nor wait for busy ones."""
     from threadpoolctl import threadpool_info

@@ -24,8 +24,9 @@ def write(path: Path, arrays: dict[str, Any], record: dict[str, Any]) -> None:
     """Replace the file at once: whoever reads it, or stops the machine, finds the old one or the new one."""
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     text = json.dumps(record)
-    metadata = {"visattn": __version__, "record": text, "sha256": checksum(arrays, text)}
-    write_bytes(path, need("safetensors.numpy").save(arrays, metadata))
+    about = json.dumps({"version": __version__, "sha256": checksum(arrays, text), "record": text})
+    # One entry: the library writes several in any order, and equal runs are to give equal files.
+    write_bytes(path, need("safetensors.numpy").save(arrays, {"visattn": about}))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -52,10 +53,10 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         with safetensors.safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}      # noqa: SIM118
-        text = metadata["record"]
-        if metadata["sha256"] != checksum(arrays, text):
+        about = json.loads(metadata["visattn"])
+        if about["sha256"] != checksum(arrays, about["record"]):
             raise BadFile(f"{path} is damaged: its checksum is not that of its contents")
-        return arrays, json.loads(text)
+        return arrays, json.loads(about["record"])
     except BadFile:
         raise
     except KeyError:
