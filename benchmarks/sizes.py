@@ -37,7 +37,7 @@ CASES = [
          "scaled_dot_product_attention, unfused", 1.0),
     Case("conv2d", "3×3 on (8, 32, 56, 56)", floats((8, 32, 56, 56), (32, 32, 3, 3), (32,)), {"padding": 1},
          lambda torch, x, w, b: torch.nn.functional.conv2d(x, w, b, padding=1), "conv2d", 4.0),
-    Case("grid_sample", "(4, 32, 64, 64), bilinear", images_and_grid,
+    Case("grid_sample", "bilinear, (4, 32, 64, 64)", images_and_grid,
          {"mode": "bilinear", "padding": "zeros", "align_corners": False},
          lambda torch, x, grid: torch.nn.functional.grid_sample(x, grid, align_corners=False), "grid_sample", 6.0),
     Case("layernorm", "(64, 197, 192)", floats((64, 197, 192), (192,), (192,)), {},
