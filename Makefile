@@ -5,7 +5,7 @@ VENV    ?= .venv
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test peers lint types coverage notebooks lab bench clean
+.PHONY: demo test peers lint types coverage notebooks notebooks-check lab bench clean
 .DEFAULT_GOAL := demo
 
 # One stamp per set of extras, so a second `make test` installs nothing.
@@ -34,6 +34,9 @@ coverage: $(VENV)/.dev                  ## which lines the tests reach
 
 notebooks: $(VENV)/.notebooks           ## build and execute the notebooks from the lessons
 	$(BIN)/python lessons/build.py
+
+notebooks-check: $(VENV)/.notebooks     ## are the notebooks current, and do they run?  writes nothing
+	$(BIN)/python lessons/build.py --check
 
 lab: $(VENV)/.notebooks                 ## open the notebooks
 	$(BIN)/jupyter lab notebooks

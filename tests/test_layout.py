@@ -33,7 +33,7 @@ IMPORTS = {
     "demo": {"catalogue", "ops", "models", "tasks", "check", "data", "plot", "tree"},
     "cli": {"catalogue", "check", "demo", "doctor", "tasks"},
 }
-EVERYWHERE = {"_namespace", "_extras", "__version__"}
+EVERYWHERE = {"_namespace", "_extras", "_atomic", "__version__"}
 
 
 def path_of(operator):

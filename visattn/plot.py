@@ -10,7 +10,6 @@ no `show`: figures come from `figure`, know how to show themselves in a notebook
 """
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from visattn import _atomic
 from visattn._extras import need
 
 INK, SOFT, PAPER = "#1d2433", "#7b8494", "#ffffff"
@@ -88,18 +88,7 @@ def save(fig: Any, path: str | os.PathLike[str], dpi: float = 150) -> Path:
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("png", "svg"):
         raise ValueError(f"{path}: a figure is written as .png or .svg")
-    content = _bytes(fig, kind, dpi)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-    return path
+    return _atomic.write(path, _bytes(fig, kind, dpi))
 
 
 def image(ax: Any, x: Any, title: str = "", dim: float = 0.0) -> Any:

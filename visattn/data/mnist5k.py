@@ -5,14 +5,15 @@ checksum verified at every load, in the cache folder: $VISATTN_CACHE, or visattn
 """
 
 import os
-import tempfile
 import zipfile
 import zlib
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
+from visattn import _atomic
 from visattn._extras import need
 from visattn.data._data import Array, Data, checksum, last, split
 
@@ -57,13 +58,6 @@ def _from_package() -> tuple[Array, Array]:
 
 
 def _keep(images: Array, labels: Array) -> None:
-    target = cache_file()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, images=images, labels=labels)
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise
+    file = BytesIO()
+    np.savez_compressed(file, images=images, labels=labels)
+    _atomic.write(cache_file(), file.getvalue())

@@ -2,8 +2,6 @@
 
 import base64
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from visattn import _atomic
 from visattn._extras import need
 
 FOLDER = Path(__file__).parent / "page"
@@ -79,17 +78,7 @@ def render(findings: Any) -> str:
 
 def write(path: Path, text: str) -> Path:
     """The file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-    return path
+    return _atomic.write(path, text.encode())
 
 
 def for_script(value: Any) -> str:

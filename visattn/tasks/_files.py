@@ -5,14 +5,12 @@ A safetensors file of named arrays, with a JSON record and a checksum of both in
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from visattn import __version__, tree
+from visattn import __version__, _atomic, tree
 from visattn._extras import need
 
 
@@ -21,27 +19,12 @@ class BadFile(ValueError):
 
 
 def write(path: Path, arrays: dict[str, Any], record: dict[str, Any]) -> None:
-    """Replace the file at once: whoever reads it, or stops the machine, finds the old one or the new one."""
+    """Replace the file at once."""
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     text = json.dumps(record)
     about = json.dumps({"version": __version__, "sha256": checksum(arrays, text), "record": text})
     # One entry: the library writes several in any order, and equal runs are to give equal files.
-    write_bytes(path, need("safetensors.numpy").save(arrays, {"visattn": about}))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    _atomic.write(path, need("safetensors.numpy").save(arrays, {"visattn": about}))
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

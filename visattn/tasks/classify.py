@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from visattn import data, models, ops, optim, tree
+from visattn import _atomic, data, models, ops, optim, tree
 from visattn._extras import need
 from visattn.data._data import Data, Split
 from visattn.ops.primitives import cross_entropy, softmax
@@ -287,7 +287,7 @@ def keep(result: Result, folder: Path) -> Result:
     result = result._replace(files={"weights": str(folder / WEIGHTS), "figure": str(folder / FIGURE),
                                     "result": str(folder / RESULT)})
     figure(result, folder / FIGURE)
-    _files.write_bytes(folder / RESULT, (json.dumps(summary(result), indent=2) + "\n").encode())
+    _atomic.write(folder / RESULT, (json.dumps(summary(result), indent=2) + "\n").encode())
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return result
 

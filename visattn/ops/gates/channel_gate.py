@@ -17,7 +17,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from visattn.ops._contract import Array, Float, checked, require
+from visattn.ops._contract import Array, Float, checked
+from visattn.ops.gates import squeeze_excite
 from visattn.ops.primitives import global_max_pool2d, sigmoid
 
 
@@ -87,9 +88,7 @@ def backward(dy: Float[Array, "N C H W"], cache: Cache) -> tuple[Array, ...]:
 
 def init(rng, C, r=16):
     """He-normal weights (He et al. 2015) for C channels and reduction ratio r, at least one channel between."""
-    require(r >= 1, "r", "be at least 1", r)
-    M = max(C // r, 1)
-    return Params(rng.normal(0, (2 / C) ** 0.5, (M, C)), rng.normal(0, (2 / M) ** 0.5, (C, M)))
+    return Params(*squeeze_excite.init(rng, C, r))
 
 
 def example(rng):
