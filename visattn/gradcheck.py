@@ -53,8 +53,9 @@ def check(op, args, options=None, rng=None, *, eps=1e-6, rtol=1e-7):
 
     for law, a, da in zip(laws(op, args, options, dy, grads, rng, eps), args, grads):
         assert law.error <= rtol, (
-            f"{name}: the gradient of {law.argument} is not the transposed derivative: along a random direction "
-            f"numeric {law.numeric:.9g}, analytic {law.analytic:.9g} (error {law.error:.1e}, allowed {rtol:.0e})\n"
+            f"{name}: the gradient of {law.argument} is not the transposed derivative\n"
+            f"  along a random direction: backward {law.analytic:.6g}, difference {law.numeric:.6g} "
+            f"(error {law.error:.1e}, allowed {rtol:.0e})\n"
             + element_table(op, args, options, dy, law.argument, a, da, eps))
 
     for one, two in zip(tree.leaves(grads), tree.leaves(op.backward(dy, cache)), strict=True):
