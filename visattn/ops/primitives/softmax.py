@@ -58,7 +58,8 @@ def backward(dp: Float[Array, "*B"], cache: Cache) -> tuple[Array, ...]:
     p, mask, axis = cache
     if mask is not None:
         dp = np.where(mask, dp, 0)                              # p is 0 there, and dp may be NaN
-    dx = p * (dp - (dp * p).sum(axis, keepdims=True))
+    dx = dp - (dp * p).sum(axis, keepdims=True)
+    dx *= p
     return (dx,)
 
 
