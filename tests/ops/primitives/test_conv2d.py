@@ -141,3 +141,18 @@ def test_weights_are_he_normal(rng):
     assert conv2d.init(rng, 5, 4).w.shape == (4, 5, 3, 3)
     with pytest.raises(ValueError, match="groups must divide the 64 input channels; got 3"):
         conv2d.init(rng, 64, 96, groups=3)
+
+
+def test_the_blocks_of_a_batch_do_not_show(rng, monkeypatch):
+    """Images are worked on in blocks, for speed: one at a time, two, or all at once, the answers are the same."""
+    x, w, b = rng.normal(size=(5, 4, 6, 7)), rng.normal(size=(6, 2, 3, 2)), rng.normal(size=6)
+    dy, answers = rng.normal(size=(5, 6, 4, 6)), []
+    for block in (1, 2 * x[0].size * 6, 1 << 21):
+        monkeypatch.setattr(conv2d, "BLOCK", block)
+        y, cache = conv2d.forward(x, w, b, groups=2)
+        answers.append((len(conv2d.blocks(x, cache.windows)), y, *conv2d.backward(dy, cache)))
+    (one, *alone), (two, *pairs), (all_, *together) = answers
+    assert (one, two, all_) == (5, 3, 1)
+    for got in (alone, pairs):
+        for a, expected in zip(got, together, strict=True):
+            np.testing.assert_allclose(a, expected, rtol=1e-12, atol=1e-12)

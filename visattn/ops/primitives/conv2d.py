@@ -18,6 +18,8 @@ import numpy as np
 from visattn.ops._contract import Array, Float, checked, require
 from visattn.ops._windows import Windows, fits, pad, require_windows, slide, taps, zeros
 
+BLOCK = 1 << 21                                     # numbers in the columns of one block of images
+
 
 class Params(NamedTuple):
     w: Float[Array, "O I Kh Kw"]
@@ -58,11 +60,13 @@ def forward(
     dilation  from tap to tap; each of the three is one number, or a pair for rows and columns
     """
     N, O, G, windows = len(x), len(w), groups, slide(x, w.shape[2:], stride, padding, dilation)
-    u = columns(x, windows, G)                                  # (G, I·Kh·Kw, N·Ho·Wo)
-    y = w.reshape(G, O // G, -1) @ u                            # (G, O/G, N·Ho·Wo)
+    y = np.zeros_like(x, shape=(N, O, *windows.count))          # (N, O, Ho, Wo)
+    for n in blocks(x, windows):
+        u = columns(x[n], windows, G)                           # (G, I·Kh·Kw, n·Ho·Wo)
+        wu = w.reshape(G, O // G, -1) @ u                       # (G, O/G, n·Ho·Wo)
+        y[n] = wu.reshape(O, -1, *windows.count).swapaxes(0, 1)
     if b is not None:
-        y += b.reshape(G, O // G, 1)
-    y = y.reshape(O, N, *windows.count).swapaxes(0, 1).copy()   # (N, O, Ho, Wo)
+        y += b[:, None, None]
     return y, Cache(x, w, b, windows, groups)
 
 
@@ -74,17 +78,27 @@ def backward(dy: Float[Array, "N O Ho Wo"], cache: Cache) -> tuple[Array, ...]:
         u = the windows of x    dx adds up du: a pixel was seen by every tap, each time in another window
     """
     x, w, b, windows, G = cache
-    (N, C), (O, _, Kh, Kw) = x.shape[:2], w.shape
-    u = columns(x, windows, G)                                  # (G, I·Kh·Kw, N·Ho·Wo)
-    dy = dy.swapaxes(0, 1).reshape(G, O // G, -1)               # (G, O/G, N·Ho·Wo)
-    dw = (dy @ u.swapaxes(1, 2)).reshape(w.shape)               # (O, I, Kh, Kw)
-    db = () if b is None else (dy.sum(2).reshape(O),)           # (O,)
-    du = w.reshape(G, O // G, -1).swapaxes(1, 2) @ dy           # (G, I·Kh·Kw, N·Ho·Wo)
-    du = du.reshape(C, Kh * Kw, N, *windows.count)              # (C, Kh·Kw, N, Ho, Wo)
-    padded, dx = zeros(x.swapaxes(0, 1), windows)               # dx (C, N, H, W), the inside of padded
-    for k, tap in enumerate(taps(padded, windows)):
-        tap += du[:, k]
-    return dx.swapaxes(0, 1).copy(), dw, *db
+    C, (O, I, Kh, Kw) = x.shape[1], w.shape
+    dx, dw = np.zeros_like(x), np.zeros_like(w, shape=(G, O // G, I * Kh * Kw))
+    for n in blocks(x, windows):
+        u = columns(x[n], windows, G)                           # (G, I·Kh·Kw, n·Ho·Wo)
+        dwu = dy[n].swapaxes(0, 1).reshape(G, O // G, -1)       # (G, O/G, n·Ho·Wo)
+        dw += dwu @ u.swapaxes(1, 2)                            # (G, O/G, I·Kh·Kw)
+        du = w.reshape(G, O // G, -1).swapaxes(1, 2) @ dwu      # (G, I·Kh·Kw, n·Ho·Wo)
+        du = du.reshape(C, Kh * Kw, -1, *windows.count)         # (C, Kh·Kw, n, Ho, Wo)
+        padded, inside = zeros(x[n].swapaxes(0, 1), windows)    # inside (C, n, H, W) of padded
+        for k, tap in enumerate(taps(padded, windows)):
+            tap += du[:, k]
+        dx[n] = inside.swapaxes(0, 1)
+    db = () if b is None else (dy.sum((0, 2, 3)),)              # (O,)
+    return dx, dw.reshape(w.shape), *db
+
+
+def blocks(x, windows):
+    """Slices of the batch whose columns are small enough for the cache; their memory is used again and again."""
+    per_image = x[0].size * windows.kernel[0] * windows.kernel[1] if len(x) else 1
+    step = max(1, BLOCK // per_image)
+    return [slice(n, n + step) for n in range(0, len(x), step)]
 
 
 def columns(x, windows, G):
