@@ -106,6 +106,13 @@ def test_float64_that_leaks_into_float32_is_seen():
     assert "gradients of dtype float64" in broken(lambda dy, c: tuple(g * np.ones(1) for g in backward(dy, c)))
 
 
+def test_float64_that_hides_in_the_cache_is_seen():
+    def keeps(x, w):
+        return x @ w, (x, w, {"wide": np.zeros(3)})
+
+    assert "cache of dtype" in broken(lambda dy, c: backward(dy, c[:2]), keeps)
+
+
 def test_arguments_stay_writeable_after_a_check():
     x, w = X.copy(), W.copy()
     gradcheck.check(Pair(forward, backward), (x, w))
@@ -143,3 +150,20 @@ def test_trees_keep_their_kind():
         tree.leaves({"a": "text"})
     with pytest.raises(ValueError, match="zip"):
         tree.map(lambda a, b: a + b, [np.ones(1)], [np.ones(1), np.ones(1)])
+
+
+def test_float32_arguments_are_refused_by_name():
+    with pytest.raises(TypeError, match=r"w is float32, and finite differences need float64: pass w\.astype"):
+        gradcheck.check(Pair(forward, backward), (X, W.astype(np.float32)))
+
+
+def test_integers_and_numbers_are_refused():
+    with pytest.raises(TypeError, match="x is int64"):
+        gradcheck.check(Pair(forward, backward), (X.astype(int), W))
+    with pytest.raises(TypeError, match="a tree is made of"):
+        gradcheck.check(Pair(forward, backward), (1.0, W))
+
+
+def test_a_forward_without_a_cache_is_told_so():
+    with pytest.raises(TypeError, match=r"forward must return the pair \(y, cache\); got ndarray"):
+        gradcheck.check(Pair(lambda x, w: (x @ w)[:2], backward), (X, W))

@@ -46,6 +46,8 @@ def check(op, args, options=None, rng=None, *, eps=1e-6, rtol=1e-7):
 
     eps   step of the central difference
     rtol  error allowed, relative to ‖gradient‖ ‖direction‖
+
+    Raises TypeError where an argument is not an array of float64, or forward does not return a pair.
     """
     args, options, rng = given(args), options or {}, np.random.default_rng(0) if rng is None else rng
     name = name_of(op)
@@ -70,12 +72,12 @@ def check(op, args, options=None, rng=None, *, eps=1e-6, rtol=1e-7):
 
 
 def check_dtype(op, args, options=None):
-    """Raise AssertionError unless float32 arguments give float32 outputs, intermediates and gradients."""
+    """Raise AssertionError unless float32 arguments give a float32 output, cache and gradients."""
     args, options = tree.cast(given(args), np.float32), cast_options(options or {}, np.float32)
-    y, cache = op.forward(*args, **options)
+    y, cache = forward(op, args, options)
     grads = op.backward(tree.map(lambda u: np.ones_like(u, np.float32), y), cache)
-    for what, part in (("output", y), ("gradients", grads)):
-        dtypes = {str(leaf.dtype) for leaf in tree.leaves(part)}
+    for what, part in (("output", y), ("cache", cache), ("gradients", grads)):
+        dtypes = {str(a.dtype) for a in _arrays(part) if np.issubdtype(a.dtype, np.floating)}
         assert dtypes <= {"float32"}, f"{name_of(op)}: float32 arguments, but {what} of dtype {', '.join(dtypes)}"
 
 
@@ -93,6 +95,14 @@ def cast_options(options, dtype):
             for k, v in options.items()}
 
 
+def _arrays(value):
+    """Every array in a cache, which holds options too."""
+    if tree.is_leaf(value):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return [a for part in parts for a in _arrays(part)]
+
+
 def _has_arrays(value):
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
     return any(tree.is_leaf(part) or _has_arrays(part) for part in parts)
@@ -104,9 +114,10 @@ def call(op, args, options, rng):
     Arguments, dy and the cache are read-only meanwhile, so the line that writes to one of them raises.
     """
     name, args = name_of(op), given(args)
+    require_float64(op, args)
     originals = tree.map(lambda a: a.copy(), args)
     with frozen((args, {k: v for k, v in options.items() if tree.is_leaf(v)})):
-        y, cache = op.forward(*args, **options)
+        y, cache = forward(op, args, options)
         dy = tree.freeze(tree.map(lambda u: np.asarray(rng.normal(size=u.shape)), y))
         grads = op.backward(dy, cache)
     for i, (before, after) in enumerate(zip(tree.leaves(originals), tree.leaves(args), strict=True)):
@@ -118,6 +129,23 @@ def call(op, args, options, rng):
         assert shapes[0] == shapes[1], (
             f"{name}: the gradient of {argument} has another shape than {argument}: {shapes[1]} for {shapes[0]}")
     return y, cache, dy, grads
+
+
+def forward(op, args, options):
+    """(y, cache); TypeError where forward returns something else."""
+    answer = op.forward(*args, **options)
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise TypeError(f"{name_of(op)}: forward must return the pair (y, cache); got {type(answer).__name__}")
+    return answer
+
+
+def require_float64(op, args):
+    """TypeError where an argument is not float64: in fewer digits a finite difference is mostly rounding."""
+    for argument, a in zip(argument_names(op, args), args):
+        for path, leaf in tree.named_leaves(a, argument):
+            if str(leaf.dtype) != "float64":
+                raise TypeError(f"{name_of(op)}: {path} is {leaf.dtype}, and finite differences need float64: "
+                                f"pass {path}.astype(np.float64)")
 
 
 class frozen:
