@@ -17,7 +17,7 @@ from test_definitions import definition
 
 from visattn import tree
 
-FUZZ = settings(max_examples=80, deadline=10_000, derandomize=True, database=None,
+FUZZ = settings(max_examples=80, deadline=60_000, derandomize=True, database=None,
                 suppress_health_check=list(HealthCheck))
 
 RETYPED = {
