@@ -18,7 +18,7 @@ import numpy as np
 from visattn.ops._contract import Array, Float, checked, require
 from visattn.ops._windows import Windows, fits, pad, require_windows, slide, taps, zeros
 
-BLOCK = 1 << 21                                     # numbers in the columns of one block of images
+BLOCK = 1 << 20                                     # numbers in the columns of one block of images
 
 
 class Params(NamedTuple):
