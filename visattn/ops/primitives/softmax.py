@@ -58,7 +58,8 @@ def backward(dp: Float[Array, "*B"], cache: Cache) -> tuple[Array, ...]:
     p, mask, axis = cache
     if mask is not None:
         dp = np.where(mask, dp, 0)                              # p is 0 there, and dp may be NaN
-    dx = dp - (dp * p).sum(axis, keepdims=True)
+    mean = np.einsum("...s,...s->...", np.moveaxis(dp, axis, -1), np.moveaxis(p, axis, -1))      # Σ_s dp_s p_s
+    dx = dp - np.expand_dims(mean, axis)
     dx *= p
     return (dx,)
 
