@@ -73,6 +73,6 @@ def read_docstring(text: str) -> tuple[str, str]:
 
 def signature(op: ModuleType) -> str:
     """forward's arguments without their types."""
-    s = inspect.signature(op.forward)
-    bare = [p.replace(annotation=inspect.Parameter.empty) for p in s.parameters.values()]
-    return f"forward{inspect.Signature(bare)}"
+    from visattn.ops._contract import bare  # op has loaded it; this module loads nothing
+
+    return f"forward{bare(inspect.signature(op.forward))}"

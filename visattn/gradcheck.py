@@ -91,27 +91,21 @@ def given(args):
 
 def cast_options(options, dtype):
     """The options with their floating-point arrays in another precision."""
-    return {k: tree.cast(v, dtype) if tree.is_leaf(v) or _has_arrays(v) else v
-            for k, v in options.items()}
+    return {k: tree.cast(v, dtype) if _arrays(v) else v for k, v in options.items()}
 
 
 def _arrays(value):
-    """Every array in a cache, which holds options too."""
+    """Every array in a cache or an option, whatever else is there."""
     if tree.is_leaf(value):
         return [value]
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
     return [a for part in parts for a in _arrays(part)]
 
 
-def _has_arrays(value):
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
-    return any(tree.is_leaf(part) or _has_arrays(part) for part in parts)
-
-
 def call(op, args, options, rng):
     """(y, cache, dy, grads) of one forward and one backward for a random dy; all but counted and pure.
 
-    Arguments, dy and the cache are read-only meanwhile, so the line that writes to one of them raises.
+    Arguments and dy are read-only meanwhile, so the line that writes to one of them raises.
     """
     name, args = name_of(op), given(args)
     require_float64(op, args)

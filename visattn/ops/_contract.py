@@ -70,7 +70,7 @@ def _door(formula: Callable[..., Any], rules: Callable[..., None] | None) -> Cal
         try:
             bound = signature.bind(*args, **options)
         except TypeError as error:
-            raise TypeError(f"{operator}: {error}; its signature is {_plain(signature)}") from None
+            raise TypeError(f"{operator}: {error}; its signature is {bare(signature)}") from None
         try:
             if key not in passed:
                 _check(signature, bound.arguments)
@@ -297,7 +297,7 @@ def _came(value: Any) -> str:
     return repr(value) if isinstance(value, (bool, int, float, str, type(None))) else type(value).__name__
 
 
-def _plain(signature: inspect.Signature) -> str:
+def bare(signature: inspect.Signature) -> str:
     """(q, k, v, *, scale=None): a signature without its annotations."""
     bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
     return str(inspect.Signature(bare))
