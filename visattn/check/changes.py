@@ -1,0 +1,164 @@
+"""One-line changes of an operator: mistakes, conventions of libraries, and other right ways to write a line.
+
+    mistake("unscaled", "scale = q.shape[-1] ** -0.5 if scale is None else scale", "scale = 1.0", "The scores …")
+
+`line` stands in the operator's file exactly once; `changed(op, change)` is the operator with `instead` in its place.
+Because operators call operators as modules, a mistake made in one is known in all that are made of it: softmax without
+its maximum is a mistake of attention, too, and nobody writes it down twice.
+"""
+
+import ast
+import inspect
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib import import_module
+from types import CodeType, ModuleType
+from typing import Literal, NamedTuple
+
+from visattn import catalogue
+
+Kind = Literal["mistake", "convention", "equal"]
+
+
+class Change(NamedTuple):
+    """One line (or a few that follow each other) of a file, and what stands there instead."""
+
+    name: str                           # short, in snake case, said by reports
+    line: str
+    instead: str
+    says: str                           # what a good teacher would say, in a sentence or two
+    see: str = ""                       # where to read on: "eq. (1), lesson 1"
+    kind: Kind = "mistake"
+    by: str = ""                        # of a convention: who does it so, such as "keras"
+    op: str = ""                        # the dotted name of the module whose line it is; filled in
+
+
+def mistake(name: str, line: str, instead: str, says: str, see: str = "") -> Change:
+    """What should not be."""
+    return Change(name, line, instead, says, see)
+
+
+def convention(name: str, line: str, instead: str, says: str, by: str, see: str = "") -> Change:
+    """What is right where it is meant, and which libraries mean it."""
+    return Change(name, line, instead, says, see, "convention", by)
+
+
+def equal(name: str, line: str, instead: str, says: str = "") -> Change:
+    """The same mathematics, rounded otherwise: what it costs belongs to what an honest implementation may cost."""
+    return Change(name, line, instead, says, kind="equal")
+
+
+@cache
+def own(module: str) -> tuple[Change, ...]:
+    """The changes listed for one module of operators, at the same path under `visattn.check.mistakes`."""
+    path = module.partition(".ops.")[2] or module.partition("visattn.")[2]
+    name = f"visattn.check.mistakes.{path}"
+    try:
+        listed = import_module(name)
+    except ModuleNotFoundError as missing:
+        if missing.name is None or not name.startswith(missing.name):
+            raise
+        return ()
+    return tuple(change._replace(op=module) for change in getattr(listed, "CHANGES", ()))
+
+
+def changes_of(op: ModuleType, kind: Kind | None = None) -> list[Change]:
+    """The changes of an operator and of every operator it is made of."""
+    return [c for module in (op, *parts(op)) for c in own(module.__name__) if kind in (None, c.kind)]
+
+
+def everything(kind: Kind | None = None) -> list[Change]:
+    """Every change of every operator and model, once."""
+    return list(dict.fromkeys(c for op in catalogue.select() for c in changes_of(op, kind)))
+
+
+def parts(op: ModuleType) -> list[ModuleType]:
+    """The modules of operators, and their helpers, that a module is made of, nearest first, each once."""
+    found: dict[str, ModuleType] = {}
+    queue = [op]
+    while queue:
+        for part in _direct(queue.pop(0)):
+            if part.__name__ not in found and part is not op:
+                found[part.__name__] = part
+                queue.append(part)
+    return list(found.values())
+
+
+def _direct(module: ModuleType) -> Iterator[ModuleType]:
+    for value in vars(module).values():
+        if isinstance(value, ModuleType) and value.__name__.startswith(("visattn.ops.", "visattn.models.")):
+            yield value
+
+
+def changed(op: ModuleType, *changes: Change) -> ModuleType:
+    """A copy of the operator with these changes in it, or in the operators that it calls; the original stays.
+
+    Raises LookupError where a line of a change does not stand in its file exactly once, or two changes are of one line.
+    """
+    by_module: dict[str, list[Change]] = {}
+    for change in changes:
+        by_module.setdefault(change.op or op.__name__, []).append(change)
+    return _rebuild(op, by_module, {})
+
+
+def _rebuild(module: ModuleType, changes: dict[str, list[Change]], done: dict[str, ModuleType]) -> ModuleType:
+    """The module itself if nothing below it changes; otherwise a copy that calls the copies."""
+    if module.__name__ in done:
+        return done[module.__name__]
+    below = {name: _rebuild(part, changes, done) for name, part in vars(module).items()
+             if isinstance(part, ModuleType) and part in list(_direct(module))}
+    mine = changes.get(module.__name__, [])
+    if not mine and all(vars(module)[name] is part for name, part in below.items()):
+        done[module.__name__] = module
+        return module
+    copy = ModuleType(module.__name__, module.__doc__)
+    copy.__file__ = module.__file__
+    vars(copy).update(below)
+    exec(_compiled(module.__name__, tuple(mine), frozenset(below)), vars(copy))
+    done[module.__name__] = copy
+    return copy
+
+
+@cache
+def _compiled(module: str, changes: tuple[Change, ...], given: frozenset[str]) -> CodeType:
+    """The code of a module that finds the names `given` there already, and does not import them."""
+    tree = ast.parse(changed_source(module, changes))
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            node.names = [a for a in node.names if (a.asname or a.name) not in given]
+    tree.body = [node for node in tree.body if not (isinstance(node, ast.ImportFrom) and not node.names)]
+    return compile(tree, f"<{module} with {', '.join(c.name for c in changes) or 'changed parts'}>", "exec",
+                   dont_inherit=True)
+
+
+def changed_source(module: str, changes: Iterable[Change]) -> str:
+    """The text of a module with these changes in it."""
+    lines = _source(module).splitlines()
+    for change in changes:
+        wanted = [line.strip() for line in change.line.strip().splitlines()]
+        places = [i for i in range(len(lines)) if [_code(line) for line in lines[i:i + len(wanted)]] == wanted]
+        if len(places) != 1:
+            raise LookupError(f"{change.name}: {change.line!r} stands {len(places)} times in {module}, not once")
+        indent = lines[places[0]][:len(lines[places[0]]) - len(lines[places[0]].lstrip())]
+        lines[places[0]:places[0] + len(wanted)] = [indent + line for line in change.instead.strip("\n").splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+@cache
+def _source(module: str) -> str:
+    return inspect.getsource(import_module(module))
+
+
+def _code(line: str) -> str:
+    """A line without its indentation and the comment at its end."""
+    return line.partition("  #")[0].strip()
+
+
+def function_of(change: Change) -> str:
+    """The function whose line a change is: "forward", "backward", or the name of a helper."""
+    tree = ast.parse(_source(change.op))
+    wanted = change.line.strip().splitlines()[0].strip()
+    number = next(i for i, line in enumerate(_source(change.op).splitlines(), 1) if _code(line) == wanted)
+    inside = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)
+              and node.lineno <= number <= (node.end_lineno or node.lineno)]
+    return inside[0] if inside else ""
