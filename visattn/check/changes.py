@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 
 from visattn import catalogue
 
-Kind = Literal["mistake", "convention", "equal"]
+Kind = Literal["mistake", "convention", "equal", "plain"]
 
 
 class Change(NamedTuple):
@@ -46,6 +46,12 @@ def convention(name: str, line: str, instead: str, says: str, by: str, see: str 
 def equal(name: str, line: str, instead: str, says: str = "") -> Change:
     """The same mathematics, rounded otherwise: what it costs belongs to what an honest implementation may cost."""
     return Change(name, line, instead, says, kind="equal")
+
+
+def plain(name: str, line: str, instead: str, says: str = "") -> Change:
+    """The same mathematics without a trick against rounding: what the analysis of errors runs in its place, where it
+    would take the trick for a source of errors."""
+    return Change(name, line, instead, says, kind="plain")
 
 
 @cache

@@ -1,0 +1,126 @@
+"""How far an honest implementation may be from the reference: from the reference itself, not from taste.
+
+    found = bounds(ops.attention, (q, k, v), dy=do, precision="float32")
+    found.y[0].value, found.y[0].error             # |their y - value| ≤ error, element by element
+    found.grads["dq"][0].error
+
+The reference runs on arrays that carry error bounds (`error_array`), forward and backward.  Where the same mathematics
+can be written in several ways (`equal` changes), each of them runs, and the bound is the largest.  No operator has a
+tolerance of its own.
+"""
+
+import inspect
+from collections.abc import Sequence
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from visattn import tree
+from visattn.check import changes
+from visattn.check.error_array import Bounded
+from visattn.check.precision import Precision, precision as named
+
+OWN = 2.0                   # in float64 the reference itself is as inexact as what it is compared with
+
+
+class Within(NamedTuple):
+    """Values (float64), and how far an honest result may be from each."""
+
+    value: np.ndarray
+    error: np.ndarray
+
+
+class Bounds(NamedTuple):
+    """What is right: leaf by leaf of the output and of every gradient."""
+
+    y: list[Within]
+    grads: dict[str, list[Within]]          # "dq": …, of the arguments given
+    precision: Precision
+
+    def parts(self) -> dict[str, list[Within]]:
+        """{"y": …, "dq": …}: the output and the gradients alike."""
+        return {"y": self.y, **self.grads}
+
+
+def bounds(op: Any, args: Sequence[Any], options: dict[str, Any] | None = None, dy: Any = None,
+           precision: str | Precision = "float32", accumulate: str | Precision | None = None) -> Bounds:
+    """The values of an operator's output and gradients, and how far honest arithmetic may be from them.
+
+    op          a module with forward and backward: an operator, or a model
+    args        its positional arguments, float64; numbers that the precision can hold
+    dy          the cotangent of the output, a tree like it; None: no gradients
+    precision   float64, float32, tf32, bfloat16 or float16: of all arrays that are stored
+    accumulate  of running sums; by default float32, or float64 in float64
+
+    Raises ValueError for a precision that there is not, and what the operator raises for arguments that do not fit.
+    """
+    p = named(precision)
+    if accumulate is not None:
+        p = p.accumulating(named(accumulate).stored)
+    y, grads = _values(op, args, options or {}, dy)
+    for way in _ways(op) if isinstance(op, ModuleType) else (op,):
+        near_y, near_grads = _run(way, args, options or {}, dy, p)
+        y = [_wider(one, other) for one, other in zip(y, near_y, strict=True)]
+        grads = {name: [_wider(one, other) for one, other in zip(leaves, near_grads[name], strict=True)]
+                 for name, leaves in grads.items()}
+    return Bounds([_stored(leaf, p) for leaf in y],
+                  {name: [_stored(leaf, p) for leaf in leaves] for name, leaves in grads.items()}, p)
+
+
+def _values(op: Any, args: Sequence[Any], options: dict[str, Any], dy: Any) -> Any:
+    """What is exact, with errors of zero still."""
+    y, cache = op.forward(*args, **options)
+    answers = () if dy is None else op.backward(dy, cache)
+    names = names_of_gradients(op, args)[:len(answers)]
+    return ([_exact(leaf) for leaf in tree.leaves(y)],
+            {name: [_exact(leaf) for leaf in tree.leaves(answer)] for name, answer in zip(names, answers, strict=True)})
+
+
+def _exact(a: Any) -> Within:
+    return Within(np.asarray(a, float), np.zeros(np.shape(a)))
+
+
+@cache
+def _ways(op: ModuleType) -> tuple[Any, ...]:
+    """The reference, and each other way to write one of its lines."""
+    plain = changes.changes_of(op, "plain")
+    return tuple(changes.changed(op, *plain, *another) for another in
+                 ((), *((change,) for change in changes.changes_of(op, "equal"))))
+
+
+def _run(op: Any, args: Sequence[Any], options: dict[str, Any], dy: Any, p: Precision) -> Any:
+    def carry(t: Any) -> Any:
+        return tree.map(lambda a: Bounded(np.array(a, float), precision=p) if a.dtype.kind == "f" else a, t)
+
+    carried = {key: carry(value) if tree.is_leaf(value) else value for key, value in options.items()}
+    with np.errstate(all="ignore"):
+        y, cache = op.forward(*carry(tuple(args)), **carried)
+        answers = () if dy is None else op.backward(carry(dy), cache)
+    names = names_of_gradients(op, args)[:len(answers)]
+    return ([_within(leaf) for leaf in tree.leaves(y)],
+            {name: [_within(leaf) for leaf in tree.leaves(answer)] for name, answer in zip(names, answers, strict=True)})
+
+
+def names_of_gradients(op: Any, args: Sequence[Any]) -> list[str]:
+    """["dq", "dk", …] of the positional arguments that are given."""
+    names = inspect.signature(op.forward).parameters
+    return [f"d{name}" for name, a in zip(names, args) if a is not None]
+
+
+def _within(a: Any) -> Within:
+    if not isinstance(a, Bounded):
+        return Within(np.asarray(a, float), np.zeros(np.shape(a)))
+    return Within(np.asarray(a.value, float), a.error)
+
+
+def _wider(one: Within, other: Within) -> Within:
+    """The first one's value, and room for both."""
+    return Within(one.value, np.maximum(one.error, other.error))
+
+
+def _stored(leaf: Within, p: Precision) -> Within:
+    """The result is rounded once more, to be given back."""
+    error = leaf.error + p.stored * np.abs(np.where(np.isfinite(leaf.value), leaf.value, 0))
+    return Within(leaf.value, error * OWN if p.name == "float64" else error)
