@@ -124,10 +124,10 @@ def ticks(side: str, n: int, block: int) -> Iterator[tuple[str, int, str]]:
 def diff(suspect: Suspect) -> list[tuple[str, str, list[tuple[str, bool]]]]:
     """[(sign, label, [(text, whether it differs)])]: the reference's lines, then those that give these answers."""
     old, new = words.clean(suspect.line).strip("\n"), words.clean(suspect.instead).strip("\n")
-    matcher = SequenceMatcher(None, *(tokens(t) for t in (old, new)), autojunk=False)
+    a, b = tokens(old), tokens(new)
     sides: tuple[list[Any], list[Any]] = ([], [])
-    for tag, a, b, c, d in matcher.get_opcodes():
-        for side, part in zip(sides, (matcher.a[a:b], matcher.b[c:d])):
+    for tag, *ends in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        for side, part in zip(sides, (a[slice(*ends[:2])], b[slice(*ends[2:])])):
             if part:
                 side.append(("".join(part), tag != "equal"))
     return [("-", "the reference", sides[0]), ("+", "gives your answers", sides[1])]

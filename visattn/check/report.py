@@ -4,8 +4,8 @@
     json.dumps(report.as_json(found))           described field by field in `visattn.check.schema`
     report.html(found)                          a page of its own, or a part of one: see `visattn.check.page`
 
-The first line is the verdict.  What is right is said in few words; of what is not, the sentence of a teacher, the line of
-the reference beside the line that gives these answers, and where the error sits.
+The first line is the verdict.  What is right is said in few words; of what is not, the sentence of a teacher, the line
+of the reference beside the line that gives these answers, and where the error sits.
 """
 
 import io
@@ -173,7 +173,8 @@ def cases_table(report: Report) -> Table:
         name, ratio = worst_of(case.ratios)
         fine = not any(verdict in words.WRONG and part not in conventions for part, verdict in case.verdicts.items())
         table.add_row(Text(words.line(case.name)), Text(words.line(case.precision)),
-                      Text(words.number(ratio), "" if fine else "red"), Text(name), Text(words.line(case.catches), "dim"))
+                      Text(words.number(ratio), "" if fine else "red"), Text(name),
+                      Text(words.line(case.catches), "dim"))
     return table
 
 

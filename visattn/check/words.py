@@ -81,7 +81,7 @@ def judged(report: Report) -> str:
 
 def gradient(part: Part) -> bool:
     """y, y1, y.0 … are outputs; everything else is the gradient of an argument."""
-    return not (part.name == "y" or part.name[:1] == "y" and part.name[1:].lstrip(".").isdecimal())
+    return not (part.name == "y" or (part.name[:1] == "y" and part.name[1:].lstrip(".").isdecimal()))
 
 
 def largest(report: Report) -> str:
