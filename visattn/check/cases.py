@@ -3,9 +3,9 @@
     for case in cases(ops.attention, "float32"):
         print(case.name, "-", case.catches)
 
-Some are general: draws of the operator's own `example`, and what tends to go wrong with any of them, tiny numbers, large
-offsets, one channel that dwarfs the others, arrays that are not contiguous.  The others belong to the operator, and
-stand with its mistakes (`CASES` in visattn/check/mistakes/…).
+Some are general: draws of the operator's own `example`, and what tends to go wrong with any of them: tiny numbers,
+large offsets, one channel that dwarfs the others, arrays that are not contiguous.  The others belong to the operator,
+and stand with its mistakes (`CASES` in visattn/check/mistakes/…).
 
 A case is made of integers alone: (operator, name, seed, precision) give the same numbers with any version of NumPy, and
 every number is one that the precision can hold.  Inputs stay off kinks and ties, where derivatives are a matter of
@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from visattn import tree
-from visattn.check.precision import Precision, precision as named
+from visattn.check.precision import Precision
+from visattn.check.precision import precision as named
 
 DRAWS = 3               # of an operator's example
 TRIES = 8               # draws of which one is off kinks and ties
@@ -77,7 +78,7 @@ def make(op: ModuleType, maker: Callable[..., Any], name: str, p: Precision, see
                 return None
             args, options = fit(drawn[0], p), {k: fit(v, p) if tree.is_leaf(v) else v for k, v in drawn[1].items()}
             y, _ = op.forward(*args, **options)
-            dy = fit(tree.map(lambda u: np.asarray(rng.normal(size=u.shape)), y), p)
+            dy = cotangent(y, rng, p)
             if not general_one or smooth(op, args, options, dy, rng):
                 catches = " ".join((maker.__doc__ or "").split())
                 return Case(name, catches, seed, args, options, dy, getattr(maker, "layout", "contiguous"))
@@ -88,8 +89,11 @@ def smooth(op: Any, args: Any, options: Any, dy: Any, rng: Any) -> bool:
     """Does nothing jump when every number moves a little?"""
     step = 1e-6
     before = _results(op, args, options, dy)
-    moved = tree.map(lambda a: a * (1 + step * rng.uniform(-1, 1, size=a.shape)) + step * 1e-3 * rng.normal(size=a.shape),
-                     args)
+
+    def nudge(a: np.ndarray) -> np.ndarray:
+        return a + step * (a * rng.uniform(-1, 1, size=a.shape) + 1e-3 * rng.normal(size=a.shape))
+
+    moved = tree.map(nudge, args)
     for one, two in zip(before, _results(op, moved, options, dy), strict=True):
         scale = np.abs(np.where(np.isfinite(one), one, 0)).max(initial=0.0)
         if np.abs(np.where(np.isfinite(one - two), one - two, 0)).max(initial=0.0) > 1e-3 * scale + 1e-300:
@@ -100,6 +104,11 @@ def smooth(op: Any, args: Any, options: Any, dy: Any, rng: Any) -> bool:
 def _results(op: Any, args: Any, options: Any, dy: Any) -> list[np.ndarray]:
     y, cache = op.forward(*args, **options)
     return [np.asarray(leaf) for leaf in (*tree.leaves(y), *tree.leaves(op.backward(dy, cache)))]
+
+
+def cotangent(y: Any, rng: Any, p: Precision) -> Any:
+    """A random dy for an output y."""
+    return fit(tree.map(lambda u: np.asarray(rng.normal(size=u.shape)), y), p)
 
 
 def fit(t: Any, p: Precision) -> Any:

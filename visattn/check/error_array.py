@@ -458,11 +458,11 @@ def _compare(a: Any, b: Any, test: Any) -> Any:
     return Bounded(test(va, vb), undecided, precision=precision_of(a, b)).decided()
 
 
-for _test in (np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal):
-    UFUNCS[_test.__name__] = lambda a, b, _test=_test, **_: _compare(a, b, _test)
+for _name in ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal"):
+    UFUNCS[_name] = lambda a, b, _test=getattr(np, _name), **_: _compare(a, b, _test)
 
-for _test in (np.isnan, np.isfinite, np.isinf, np.signbit):
-    UFUNCS[_test.__name__] = lambda a, _test=_test, **_: _test(a.value)
+for _name in ("isnan", "isfinite", "isinf", "signbit"):
+    UFUNCS[_name] = lambda a, _test=getattr(np, _name), **_: _test(a.value)
 
 
 @ufunc("logical_not", "invert")
@@ -572,8 +572,8 @@ def _einsum(subscripts: str, *operands: Any, **_: Any) -> Bounded:
     if len(operands) == 1:
         operand, = operands
         p, value = operand.precision, np.einsum(subscripts, operand.value)
-        cost = sum_cost(_count(operand.value, value), p)
-        return rounded(value, np.einsum(subscripts, operand.error) + cost * np.einsum(subscripts, magnitude(operand)), p)
+        cost = sum_cost(_count(operand.value, value), p) * np.einsum(subscripts, magnitude(operand))
+        return rounded(value, np.einsum(subscripts, operand.error) + cost, p)
     inputs, _, output = subscripts.replace(" ", "").replace("...", "").partition("->")
     sizes: dict[str, int] = {}
     for letters, operand in zip(inputs.split(","), operands):
@@ -595,10 +595,10 @@ def _add_at(target: Bounded, index: Any, what: Any, **_: Any) -> None:
 
 # --- what only moves numbers
 
-MOVES = frozenset(
-    "broadcast_to broadcast_arrays concatenate copy expand_dims flip moveaxis pad ravel repeat reshape roll "
-    "rollaxis sliding_window_view split squeeze stack swapaxes take_along_axis tile transpose tril triu diagonal "
-    "column_stack hstack vstack".split())
+MOVES = {
+    "broadcast_to", "broadcast_arrays", "concatenate", "copy", "expand_dims", "flip", "moveaxis", "pad", "ravel",
+    "repeat", "reshape", "roll", "sliding_window_view", "split", "squeeze", "stack", "swapaxes", "take_along_axis",
+    "tile", "transpose", "tril", "triu", "diagonal", "hstack", "vstack"}
 
 
 def move(function: Rule, args: Any, options: Any) -> Any:
@@ -658,8 +658,8 @@ def creation(make: Rule) -> Rule:
     return rule
 
 
-for _make in (np.zeros, np.ones, np.empty, np.full, np.arange, np.eye, np.array, np.asarray):
-    CREATIONS[_make.__name__] = creation(_make)
+for _name in ("zeros", "ones", "empty", "full", "arange", "eye", "array", "asarray"):
+    CREATIONS[_name] = creation(getattr(np, _name))
 
 
 def _like(fill: Any) -> Rule:

@@ -10,7 +10,7 @@ tolerance of its own.
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -20,7 +20,8 @@ import numpy as np
 from visattn import tree
 from visattn.check import changes
 from visattn.check.error_array import Bounded
-from visattn.check.precision import Precision, precision as named
+from visattn.check.precision import Precision
+from visattn.check.precision import precision as named
 
 OWN = 2.0                   # in float64 the reference itself is as inexact as what it is compared with
 
@@ -73,9 +74,14 @@ def _values(op: Any, args: Sequence[Any], options: dict[str, Any], dy: Any) -> A
     """What is exact, with errors of zero still."""
     y, cache = op.forward(*args, **options)
     answers = () if dy is None else op.backward(dy, cache)
+    return _named(op, args, y, answers, _exact)
+
+
+def _named(op: Any, args: Sequence[Any], y: Any, answers: Sequence[Any], what: Callable[[Any], Within]) -> Any:
+    """(leaves of y, {"dq": leaves, …})"""
     names = names_of_gradients(op, args)[:len(answers)]
-    return ([_exact(leaf) for leaf in tree.leaves(y)],
-            {name: [_exact(leaf) for leaf in tree.leaves(answer)] for name, answer in zip(names, answers, strict=True)})
+    grads = {name: [what(leaf) for leaf in tree.leaves(answer)] for name, answer in zip(names, answers, strict=True)}
+    return [what(leaf) for leaf in tree.leaves(y)], grads
 
 
 def _exact(a: Any) -> Within:
@@ -98,15 +104,17 @@ def _run(op: Any, args: Sequence[Any], options: dict[str, Any], dy: Any, p: Prec
     with np.errstate(all="ignore"):
         y, cache = op.forward(*carry(tuple(args)), **carried)
         answers = () if dy is None else op.backward(carry(dy), cache)
-    names = names_of_gradients(op, args)[:len(answers)]
-    return ([_within(leaf) for leaf in tree.leaves(y)],
-            {name: [_within(leaf) for leaf in tree.leaves(answer)] for name, answer in zip(names, answers, strict=True)})
+    return _named(op, args, y, answers, _within)
 
 
 def names_of_gradients(op: Any, args: Sequence[Any]) -> list[str]:
     """["dq", "dk", …] of the positional arguments that are given."""
-    names = inspect.signature(op.forward).parameters
-    return [f"d{name}" for name, a in zip(names, args) if a is not None]
+    return [f"d{name}" for name, a in zip(arguments_of(op), args) if a is not None]
+
+
+def arguments_of(op: Any) -> list[str]:
+    """The names of the positional arguments."""
+    return [p.name for p in inspect.signature(op.forward).parameters.values() if p.kind is not p.KEYWORD_ONLY]
 
 
 def _within(a: Any) -> Within:

@@ -1,0 +1,207 @@
+"""Which mistake is it?  An answer that is wrong is compared with what each known mistake would have given.
+
+A mistake explains an answer where it gives the same numbers on every case, within the bound of its own arithmetic, and
+where some case tells it from the reference by at least four bounds.  First single mistakes, then pairs.  Several that
+explain it are all named.  None: the mistake is unknown, and that is what is said.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from visattn import tree
+from visattn.check import changes, tolerance
+from visattn.check.cases import Case
+from visattn.check.changes import Change
+from visattn.check.compare import compare, distance
+from visattn.check.precision import Precision
+from visattn.check.tolerance import Bounds, Within
+from visattn.check.verdicts import Suspect
+
+TELLS = 4.0                 # bounds by which a case must tell a mistake from the reference to be evidence
+NEAR = 0.02                 # of the mistake's own effect: what a first look lets through
+SLACK = 1.5                 # bounds of the mistake's arithmetic that the answer may be off
+PAIRS = 3000                # pairs of mistakes that are tried at most
+
+
+class Seen(NamedTuple):
+    """One case, what the function answered to it, and what is right."""
+
+    case: Case
+    parts: dict[str, list[np.ndarray]]      # "y", "dq", …: leaves; only what was answered
+    bounds: Bounds
+
+
+class Explained(NamedTuple):
+    """The changes that give an answer, and how many cases tell them from the reference."""
+
+    changes: tuple[Change, ...]
+    evidence: int
+
+
+class Diagnosis:
+    """The mistakes of one operator, tried on what was seen of one function in one precision."""
+
+    def __init__(self, op: ModuleType, seen: Sequence[Seen], p: Precision) -> None:
+        self.op, self.p = op, p
+        self.seen = sorted(seen, key=lambda s: sum(np.size(a) for a in tree.leaves(s.case.args)))
+        self.known = [c for c in changes.changes_of(op) if c.kind in ("mistake", "convention")]
+        self._answers: dict[Any, dict[str, list[np.ndarray]] | None] = {}
+        self._effects: dict[Any, bool] = {}
+
+    def explain(self, parts: Iterable[str], given: tuple[Change, ...] = (), kinds: Sequence[str] = ("mistake",),
+                pairs: bool = True) -> list[Explained]:
+        """The changes, beside those `given`, that give these parts of every answer; nearest first; [] for unknown."""
+        parts = tuple(parts)
+        known = [c for c in self.known if c.kind in kinds and c not in given and self.matters(c, parts)]
+        found = self._explaining(((c,) for c in known), parts, given)
+        if not found and pairs:
+            both = itertools.islice(((a, b) for a, b in itertools.combinations(known, 2)
+                                     if (a.op, a.line) != (b.op, b.line)), PAIRS)
+            found = self._explaining(both, parts, given)
+        return found
+
+    def matters(self, change: Change, parts: tuple[str, ...]) -> bool:
+        """Does a change move any of these parts, in any case?"""
+        key = change, parts
+        if key not in self._effects:
+            self._effects[key] = any(self._tells(s, self.answer((change,), s), parts) for s in self.seen)
+        return self._effects[key]
+
+    def _explaining(self, sets: Iterable[tuple[Change, ...]], parts: tuple[str, ...],
+                    given: tuple[Change, ...]) -> list[Explained]:
+        found = []
+        for some in sets:
+            evidence = self._agrees((*given, *some), parts)
+            if evidence:
+                found.append(Explained(some, evidence))
+        return found
+
+    def _agrees(self, some: tuple[Change, ...], parts: tuple[str, ...]) -> int:
+        """In how many cases these changes are told from the reference; 0 if they do not give the answers."""
+        evidence = 0
+        for s in self.seen:
+            answer = self.answer(some, s)
+            if answer is None or not self._near(s, answer, parts):
+                return 0
+            evidence += self._tells(s, answer, parts)
+        return evidence if evidence and self._exactly(some, parts) else 0
+
+    def answer(self, some: tuple[Change, ...], s: Seen) -> dict[str, list[np.ndarray]] | None:
+        """What these changes give in a case, in the arithmetic of the precision; None if they cannot."""
+        key = some, s.case.name
+        if key not in self._answers:
+            try:
+                self._answers[key] = answer_of(changes.changed(self.op, *some), s.case, self.p)
+            except Exception:                   # a change that does not fit these shapes, or another change
+                self._answers[key] = None
+        return self._answers[key]
+
+    def _near(self, s: Seen, answer: dict[str, list[np.ndarray]], parts: tuple[str, ...]) -> bool:
+        for name in parts:
+            if name not in s.parts:
+                continue
+            for got, mine, right in zip(s.parts[name], answer[name], s.bounds.parts()[name], strict=True):
+                if np.shape(got) != np.shape(mine):
+                    return False
+                effect = distance(mine, right.value)
+                allowed = 2 * right.error + NEAR * (effect if np.isfinite(effect) else 0.0)
+                if compare(got, Within(np.asarray(mine, float), allowed)).worst > 1:
+                    return False
+        return True
+
+    def _tells(self, s: Seen, answer: dict[str, list[np.ndarray]] | None, parts: tuple[str, ...]) -> bool:
+        """Does this case tell the changes from the reference, in any of these parts?"""
+        if answer is None:
+            return False
+        return any(np.shape(mine) != right.value.shape or compare(mine, right).worst >= TELLS
+                   for name in parts if name in answer
+                   for mine, right in zip(answer[name], s.bounds.parts()[name], strict=True))
+
+    def _exactly(self, some: tuple[Change, ...], parts: tuple[str, ...]) -> bool:
+        """The second look: within what the arithmetic of the changed operator itself explains."""
+        op = changes.changed(self.op, *some)
+        for s in self.seen:
+            try:
+                mine = tolerance.bounds(op, s.case.args, s.case.options, s.case.dy, self.p).parts()
+            except Exception:
+                continue                        # NumPy calls without a rule of error: the first look must do
+            for name in parts:
+                for got, wanted, computed, right in zip(s.parts.get(name, ()), mine[name],
+                                                        (self.answer(some, s) or {}).get(name, ()),
+                                                        s.bounds.parts()[name]):
+                    # In this precision the change may overflow where in float64 it does not.
+                    value = np.where(np.isfinite(computed), wanted.value, computed)
+                    room = SLACK * np.maximum(wanted.error, right.error)
+                    if compare(got, Within(value, room)).worst > 1:
+                        return False
+        return True
+
+    def suspect(self, found: list[Explained]) -> Suspect:
+        """The first of what explains an answer, with the others as rivals, in words."""
+        some, evidence = found[0]
+        rivals = tuple(" and ".join(c.name for c in other.changes) for other in found[1:])
+        return Suspect(tuple(c.name for c in some), tuple(c.op.rpartition(".")[2] for c in some),
+                       " ".join(c.says for c in some), "; ".join(dict.fromkeys(c.see for c in some if c.see)),
+                       "\n".join(c.line for c in some), "\n".join(c.instead for c in some),
+                       ", ".join(c.by for c in some if c.by), evidence, rivals)
+
+
+def answer_of(op: Any, case: Case, p: Precision) -> dict[str, list[np.ndarray]]:
+    """{"y": leaves, "dq": leaves, …} of an operator, computed in float64, or in float32 where that is the precision:
+    what overflows there must overflow here."""
+    dtype = np.float32 if p.dtype == "float32" else np.float64
+    args, dy = tree.cast(case.args, dtype), tree.cast(case.dy, dtype)
+    options = {key: tree.cast(value, dtype) if tree.is_leaf(value) else value for key, value in case.options.items()}
+    with np.errstate(all="ignore"):
+        y, cache = op.forward(*args, **options)
+        answers: dict[str, list[np.ndarray]] = {"y": [np.asarray(leaf) for leaf in tree.leaves(y)]}
+        try:
+            grads = op.backward(dy, cache)
+        except Exception:                       # the output has another shape than its cotangent
+            return answers
+        for name, grad in zip(tolerance.names_of_gradients(op, args), grads, strict=True):
+            answers[name] = [np.asarray(leaf) for leaf in tree.leaves(grad)]
+    return answers
+
+
+def intermediates(op: ModuleType, case: Case) -> Iterator[tuple[str, np.ndarray]]:
+    """The named arrays of the reference's forward, in the order in which they appear, then those of its cache."""
+    import sys
+
+    formula, seen = op.forward.__wrapped__.__code__, {}
+
+    def watch(frame: Any, event: str, arg: Any) -> Callable[..., Any] | None:
+        if event == "return" and frame.f_code is formula:
+            seen.update(frame.f_locals)
+        return None
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        _, cache = op.forward(*case.args, **case.options)
+    finally:
+        sys.setprofile(before)
+    names = [name for name in formula.co_varnames if name in seen]
+    for name in names:
+        if tree.is_leaf(seen[name]) and not any(seen[name] is a for a in tree.leaves(case.args)):
+            yield name, np.asarray(seen[name])
+    for name, leaf in tree.named_leaves(tuple_of_arrays(cache)):
+        short = name.rpartition(".")[2]
+        if short not in names:
+            yield short, np.asarray(leaf)
+
+
+def tuple_of_arrays(cache: Any) -> dict[str, Any]:
+    """The fields of a cache that hold arrays, or records of arrays."""
+    kept = {}
+    for name in cache._fields:
+        value = getattr(cache, name)
+        if tree.is_leaf(value):
+            kept[name] = value
+        elif hasattr(value, "_fields"):
+            kept[name] = tuple_of_arrays(value)
+    return kept

@@ -1,0 +1,550 @@
+"""Is your implementation right, and if not, which mistake is it?
+
+    report = run("attention", my_attention)                                  # a function at hand
+    report = run("attention", file="student.py", name="attention")           # a file, in a process of its own
+    report.passed, report.parts, print(report)
+
+The function is called on every case; its output and each gradient are compared with the reference, element by element,
+within the bound of honest arithmetic.  What is wrong is compared with the known mistakes.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from visattn import catalogue, tree
+from visattn.check import changes, tolerance
+from visattn.check.cases import Case, Integers, cases, cotangent, fit, name_of
+from visattn.check.changes import Change
+from visattn.check.child.records import Accepts, Answer, Problem
+from visattn.check.compare import Compared, compare
+from visattn.check.diagnose import Diagnosis, Seen, intermediates
+from visattn.check.precision import FINEST_FIRST, PRECISIONS, Precision
+from visattn.check.precision import precision as named
+from visattn.check.tolerance import Within
+from visattn.check.verdicts import ORDER, RIGHT, CaseResult, Finding, Map, Part, Report, Suspect, Verdict
+
+HONEST = 1.5                # bounds up to which a result is accepted, with a word above 1
+SYSTEMATIC = 0.6            # the share of an error that stays when the arguments are nudged: above, it is no rounding
+NUDGES = 6
+CONTRACT = ("mutated", "aliases", "changing", "shape", "dtype", "device", "missing")
+FAILED = ("raised", "resource", "crash", "forged")
+
+
+def run(op: str | ModuleType, forward: Any = None, backward: Any = None, *, file: str = "", module: str = "",
+        name: str = "", backward_name: str = "", framework: str = "auto", precision: str | None = None,
+        options: dict[str, Any] | None = None, weights: dict[str, str] | None = None, strict: bool = False,
+        seed: int = 0, trust: bool = False, limits: Any = None, only: Sequence[str] | None = None,
+        progress: Callable[[str], None] = lambda what: None) -> Report:
+    """Check one implementation of an operator.
+
+    op          the operator, by name
+    forward     a function, module or layer at hand; it runs in this process.  Or instead:
+    file, name  a file and the function in it (or `module`, a dotted name): it runs in a process of its own, with limits
+    backward    a gradient by hand, backward(dy, cache) or backward(dy, *arguments); frameworks with autograd need none
+    framework   numpy, torch, jax, cupy, numba, triton; by default what the function's file imports
+    precision   float64, float32, tf32, bfloat16 or float16; by default float64 and float32, as far as it takes them
+    options     fixed options: the cases are made for these values only
+    weights     for a module or layer: which of its parameters is which argument
+    strict      a library's convention, where it differs from the reference, counts as wrong
+    seed        of all cases
+    trust       the file, too, runs in this process, so that a debugger reaches it
+    only        names of cases; by default all
+
+    Raises LookupError for an operator or case that there is not, ValueError for a precision or option that there is
+    not.  Whatever the function itself does is a verdict, not an exception.
+    """
+    from visattn.check import names, runner
+
+    start = time.perf_counter()
+    reference = catalogue.select([op if isinstance(op, str) else name_of(op)])[0]
+    stages = _stages(precision)
+    for stage in stages:
+        cases(reference, stage, seed, only or ())           # an unknown case is said before any work
+    spec = names.spec_of(reference, file=file, module=module, name=name, backward=backward_name, framework=framework,
+                         weights=weights or {}, seed=seed)
+    _check_options(spec, options or {})
+    with (runner.trusted(spec, forward, backward) if forward is not None else
+          runner.launch(spec, *(() if limits is None else (limits,)), trust=trust)) as called:
+        check = _Check(reference, called, stages, options or {}, seed, only, progress)
+        report = check.report(strict)
+    implementation = f"{file or module}{':' + name if name else ''}" if forward is None else _called(forward)
+    return report._replace(implementation=implementation, seconds=time.perf_counter() - start,
+                           isolation=tuple(called.isolation))
+
+
+def _called(forward: Any) -> str:
+    return getattr(forward, "__qualname__", None) or getattr(forward, "__name__", None) or type(forward).__name__
+
+
+def _stages(precision: str | None) -> list[Precision]:
+    """The precisions in which a function is called: before a coarse one a fine one, in which mistakes show."""
+    if precision is None:
+        return [PRECISIONS["float64"], PRECISIONS["float32"]]
+    p = named(precision)
+    finer = {"float64": [], "float32": ["float64"], "tf32": ["float64"]}.get(p.name, ["float32"])
+    return [PRECISIONS[n] for n in finer] + [p]
+
+
+def _check_options(spec: Any, options: dict[str, Any]) -> None:
+    for key in options:
+        if key not in spec.options:
+            raise ValueError(f"{spec.op} has no option {key!r}; it has {', '.join(spec.options) or 'none'}")
+
+
+class _Check:
+    """One function, called on all cases, and what is concluded."""
+
+    def __init__(self, op: ModuleType, runner: Any, stages: list[Precision], options: dict[str, Any], seed: int,
+                 only: Sequence[str] | None, progress: Callable[[str], None]) -> None:
+        self.op, self.runner, self.options, self.seed, self.only = op, runner, options, seed, only
+        self.stages, self.progress = stages, progress
+        self.accepts: Accepts = runner.accepts
+        self.notes: list[str] = list(self.accepts.notes)
+        self.findings: list[Finding] = []
+        self.answers: dict[tuple[str, str], tuple[Case, Answer]] = {}       # of (precision, case)
+        self.left_out: dict[str, str] = {}                                  # precision: why
+
+    # --- calling
+
+    def report(self, strict: bool) -> Report:
+        if self.accepts.problem:
+            return self._closed("failed", self.accepts.problem)
+        for p in list(self.stages):
+            if self.accepts.dtypes and p.dtype not in self.accepts.dtypes:
+                self._leave(p, f"it does not take {p.dtype}")
+                continue
+            for case in self._cases(p):
+                self.progress(f"{p.name} {case.name}")
+                answer = self._call(case, p)
+                self.answers[p.name, case.name] = case, answer
+                if any(problem.kind == "resource" or problem.kind == "crash" for problem in answer.problems):
+                    break                                                   # it will not be better the next time
+        judged = self._judge(self.op)
+        if not strict and any(part.verdict not in RIGHT for part in judged):
+            judged = self._by_convention(judged)
+        return self._conclude(judged)
+
+    def _leave(self, p: Precision, why: str) -> None:
+        self.left_out[p.name] = why
+
+    def _cases(self, p: Precision) -> list[Case]:
+        """The cases as this function can be given them, each once."""
+        made: dict[Any, Case] = {}
+        dropped: dict[str, set[str]] = {}
+        for case in cases(self.op, p, self.seed, self.only):
+            fitted = self._project(case, p, dropped)
+            if fitted is not None:
+                key = tuple(a.tobytes() if tree.is_leaf(a) else repr(a) for a in
+                            (*tree.leaves(fitted.args), *fitted.options.values(), fitted.layout))
+                made.setdefault(key, fitted)
+        for what, names in dropped.items():
+            note = f"{what}: {len(names)} cases were left out or made without"
+            if note not in self.notes:
+                self.notes.append(note)
+        return list(made.values())
+
+    def _project(self, case: Case, p: Precision, dropped: dict[str, set[str]]) -> Case | None:
+        """The case without what the function has no place for; None where nothing is left of it."""
+        names = list(tolerance.arguments_of(self.op))
+        takes, values = set(self.accepts.takes), self.accepts.values
+        args = [a if name in takes else None for name, a in zip(names, case.args)]
+        while args and args[-1] is None:
+            args.pop()
+        options = {key: value for key, value in case.options.items() if key in takes} | self.options
+        for key, allowed in values.items():
+            if key in options and options[key] not in allowed:
+                dropped.setdefault(f"{key}={options[key]!r} cannot be said to it", set()).add(case.name)
+                return None
+        for key in (*(n for n, a in zip(names, case.args) if a is not None and n not in takes),
+                    *(key for key in case.options if key not in takes)):
+            dropped.setdefault(f"it has no {key}", set()).add(case.name)
+        if len(args) == len(case.args) and options.keys() == case.options.keys() and not self.options:
+            return case
+        try:
+            with np.errstate(all="ignore"):
+                y, _ = self.op.forward(*args, **options)
+        except (TypeError, ValueError):
+            return None
+        rng = Integers(self.seed, name_of(self.op), case.name, "cotangent")
+        return case._replace(args=tuple(args), options=options, dy=cotangent(y, rng, p))
+
+    def _call(self, case: Case, p: Precision, repeat: int = 2) -> Answer:
+        named_args = {name: a for name, a in zip(tolerance.arguments_of(self.op), case.args) if a is not None}
+        dy = tree.leaves(case.dy) if self.accepts.gradient else None
+        return self.runner.call(named_args, case.options, dy, dtype=p.dtype, layout=case.layout, repeat=repeat)
+
+    # --- judging
+
+    def _judge(self, op: ModuleType) -> list[Part]:
+        """The verdict on the output and on each gradient, with `op` as what is right."""
+        self.seen: dict[str, list[Seen]] = {p.name: [] for p in self.stages}
+        self.compared: dict[tuple[str, str, str], Compared] = {}            # of (precision, case, part)
+        self.problems: dict[tuple[str, str], list[Problem]] = {}
+        for (stage, name), (case, answer) in self.answers.items():
+            p = PRECISIONS[stage]
+            self.problems[stage, name] = list(answer.problems)
+            if any(problem.kind in (*FAILED, "unsupported") for problem in answer.problems) or not answer.y:
+                continue
+            with np.errstate(all="ignore"):
+                right = tolerance.bounds(op, case.args, case.options, case.dy if self.accepts.gradient else None, p)
+            parts = self._arranged(stage, name, case, answer, right)
+            self.seen[stage].append(Seen(case, parts, right))
+            for part, leaves in parts.items():
+                pairs = [compare(got, wanted) for got, wanted in zip(leaves, right.parts()[part], strict=True)]
+                self.compared[stage, name, part] = max(pairs, key=lambda c: c.worst)
+        told = (problem.part for found in self.problems.values() for problem in found if problem.part)
+        names = dict.fromkeys([*(part for *_, part in self.compared), *told])
+        self.diagnoses = {stage: Diagnosis(op, seen, PRECISIONS[stage]) for stage, seen in self.seen.items() if seen}
+        self.forward_mistake: tuple[Change, ...] = ()
+        y = self._part("y")
+        if y.suspect is not None:
+            self.forward_mistake = self.explained
+        wrong = y.verdict in ("wrong", "range")
+        return self._one_name_for_all([y, *(self._part(name, wrong) for name in names if name != "y")])
+
+    def _arranged(self, stage: str, name: str, case: Case, answer: Answer, right: tolerance.Bounds) -> dict[str, list]:
+        """The arrays of an answer under the names of the parts; those of a wrong shape become problems."""
+        parts: dict[str, list[np.ndarray]] = {}
+
+        def add(part: str, leaves: Sequence[np.ndarray]) -> None:
+            wanted = right.parts()[part]
+            if len(leaves) != len(wanted):
+                problem = f"{len(leaves)} arrays were given where {len(wanted)} are meant"
+            else:
+                wrong = [(got.shape, leaf.value.shape) for got, leaf in zip(leaves, wanted)
+                         if got.shape != leaf.value.shape]
+                problem = f"its shape is {wrong[0][0]}, where {wrong[0][1]} is meant" if wrong else ""
+            if problem:
+                self.problems[stage, name].append(Problem("shape", f"{problem} (case {name})", part))
+            else:
+                parts[part] = [np.asarray(leaf, float) for leaf in leaves]
+
+        add("y", answer.y)
+        for part, grad in zip(right.grads, answer.grads or ()):
+            if grad is not None:
+                add(part, grad if isinstance(grad, (tuple, list)) else [grad])
+        return parts
+
+    def _part(self, name: str, wrong_output: bool = False) -> Part:
+        """The verdict on one part, from the worst that can be said of it to the best."""
+        claimed = {self.stages[-1].name} if len(self.stages) < 2 or self.stages[-1].name != "float32" else {
+            p.name for p in self.stages}
+        serious: tuple[tuple[tuple[str, ...], Verdict], ...] = ((FAILED, "failed"), (CONTRACT, "contract"))
+        for kinds, broken in serious:
+            for (stage, case), found in self.problems.items():
+                for problem in found:
+                    if problem.kind in kinds and (problem.part == name or (not problem.part and name == "y")):
+                        if problem.kind == "dtype" and stage not in claimed:
+                            continue
+                        return Part(name, broken, problem.says, np.inf, stage, case)
+        judged = {(stage, case): c for (stage, case, part), c in self.compared.items() if part == name}
+        if not judged:
+            says = next((problem.says for found in self.problems.values() for problem in found), "nothing came back")
+            unsupported = any(problem.kind == "unsupported" for found in self.problems.values() for problem in found)
+            return Part(name, "unsupported" if unsupported else "failed", says, np.inf, self.stages[-1].name, "")
+        finest = next(p.name for p in self.stages if any(stage == p.name for stage, _ in judged))
+        for stage in dict.fromkeys((finest, *(p.name for p in self.stages))):
+            here = {case: c for (s, case), c in judged.items() if s == stage}
+            if not here or max(c.worst for c in here.values()) <= HONEST:
+                continue
+            return self._not_right(name, stage, here, wrong_output)
+        (stage, case), worst = max(judged.items(), key=lambda item: item[1].worst)
+        verdict: Verdict = "pass" if worst.worst <= 1 else "imprecise"
+        says = "" if worst.worst <= 1 else f"A little less exact than honest arithmetic: {worst.worst:.2g} bounds."
+        return Part(name, verdict, says, worst.worst, stage, case, self._map(stage, case, name))
+
+    def _not_right(self, name: str, stage: str, here: dict[str, Compared], wrong_output: bool) -> Part:
+        """A part that is outside of its bound: what is it?"""
+        case, worst = max(here.items(), key=lambda item: item[1].worst)
+        broken = next((c for c, found in here.items() if found.range), None)
+        kind: Verdict = "range" if broken and all(c.range or c.worst <= HONEST for c in here.values()) else "wrong"
+        case = broken if kind == "range" and broken else case
+        part = Part(name, kind, "", worst.worst, stage, case, self._map(stage, case, name))
+        consistent = name != "y" and wrong_output and self._consistent(name)
+        if consistent:
+            return part._replace(consistent=True, says="It is the right gradient of your output: mend the output, and "
+                                                       "this will be right, too.")
+        found = self._explain(name, stage)
+        if found:
+            self.explained = found[0].changes
+            suspect = self.diagnoses[stage].suspect(found)
+            return part._replace(suspect=suspect, says=suspect.says)
+        coarse = self._coarser(name, stage) if kind == "wrong" else ""
+        if coarse:
+            return part._replace(verdict="precision", says=coarse)
+        if kind == "range":
+            p = PRECISIONS[stage]
+            return part._replace(says=f"Infinite, or not a number, where the exact result is finite: something on the "
+                                      f"way exceeds {p.largest:.3g}, the largest number of {p.dtype}.")
+        return part._replace(says="An unknown mistake: none of the known ones gives these numbers.")
+
+    def _explain(self, name: str, stage: str) -> list[Any]:
+        diagnosis = self.diagnoses[stage]
+        if name == "y":
+            return diagnosis.explain(["y"])
+        if self.forward_mistake:
+            as_it_is = diagnosis._explaining([()], (name,), self.forward_mistake)
+            if as_it_is:                            # the cache of the wrong forward, read by the right backward
+                return [e._replace(changes=self.forward_mistake) for e in as_it_is]
+            return diagnosis.explain([name], given=self.forward_mistake, pairs=False)
+        return diagnosis.explain([name])
+
+    def _one_name_for_all(self, parts: list[Part]) -> list[Part]:
+        """Where one mistake explains every gradient that is wrong, it is named for all of them."""
+        wrong = [part for part in parts[1:] if part.verdict in ("wrong", "range") and part.suspect is not None]
+        if len(wrong) < 2 or parts[0].verdict not in RIGHT or len({part.precision for part in wrong}) > 1:
+            return parts
+        diagnosis = self.diagnoses[wrong[0].precision]
+        names = [part.name for part in wrong]
+        found = diagnosis.explain(names)
+        if not found:
+            return parts
+        suspect = diagnosis.suspect(found)
+        return [part._replace(suspect=suspect, says=suspect.says) if part in wrong else part for part in parts]
+
+    def _consistent(self, name: str) -> bool:
+        """Is a gradient the derivative of the function's own output?  In float64, by differences."""
+        if not hasattr(self, "_consistency"):
+            self._consistency = self._measure_consistency()
+        return self._consistency.get(name, False)
+
+    def _measure_consistency(self) -> dict[str, bool]:
+        from visattn.check import identities
+
+        stage = self.stages[0]
+        if stage.name != "float64" or not self.seen.get("float64"):
+            return {}
+        agreed: dict[str, bool] = {}
+        smallest = sorted((s for s in self.seen["float64"] if s.case.layout == "contiguous"),
+                          key=lambda s: sum(np.size(a) for a in tree.leaves(s.case.args)))
+        plain = [s for s in smallest if s.case.name.startswith(("plain", "bare"))] or smallest
+
+        def call(args: dict[str, Any], options: dict[str, Any], dy: Any) -> Any:
+            answer = self.runner.call(args, options, dy, dtype="float64", layout="contiguous", repeat=1)
+            return list(answer.y), None if answer.grads is None else list(answer.grads)
+
+        for s in plain[:2]:
+            names = tolerance.arguments_of(self.op)
+            args = {name: a for name, a in zip(names, s.case.args) if a is not None}
+            try:
+                found = identities.consistent(call, args, s.case.options, tree.leaves(s.case.dy))
+            except Exception:
+                return {}
+            for argument, (holds, _) in found.items():
+                agreed[f"d{argument}"] = agreed.get(f"d{argument}", True) and holds
+        return agreed
+
+    def _coarser(self, name: str, stage: str) -> str:
+        """In which coarser arithmetic this would be right, in a sentence; "" where the formula is another."""
+        p = PRECISIONS[stage]
+        finer = [q.name for q in self.stages if FINEST_FIRST.index(q.name) < FINEST_FIRST.index(stage)]
+        right_before = any(self._worst(q, name) <= HONEST for q in finer if self.seen.get(q))
+        candidates: list[tuple[str, Precision]] = []
+        for unit in ("float32", "float16", "bfloat16"):
+            if PRECISIONS[unit].stored > p.accumulate:
+                candidates.append((f"sums are kept in {unit}", p.accumulating(PRECISIONS[unit].stored)))
+        for coarse in FINEST_FIRST[FINEST_FIRST.index(p.name) + 1:]:
+            if PRECISIONS[coarse].operand > p.operand:
+                candidates.append((f"its errors are those of {coarse}", PRECISIONS[coarse]))
+        candidates.sort(key=lambda c: max(c[1].accumulate, c[1].operand * 0.999))
+        for says, q in candidates:
+            if self._fits(name, stage, q) and (right_before or not self._systematic(name, stage, q)):
+                return (f"The right formula in coarser arithmetic than {p.name}: {says}. Check it as what it is, or "
+                        f"compute in {p.name}.")
+        if right_before:
+            return (f"The right formula, but less exact than {p.name}: in finer arithmetic it is right, here it is off "
+                    f"by {self._worst(stage, name):.2g} bounds.")
+        return ""
+
+    def _worst(self, stage: str, name: str) -> float:
+        return max((c.worst for (s, _, part), c in self.compared.items() if s == stage and part == name),
+                   default=np.inf)
+
+    def _fits(self, name: str, stage: str, q: Precision) -> bool:
+        for s in self.seen[stage]:
+            if name in s.parts:
+                with np.errstate(all="ignore"):
+                    room = tolerance.bounds(self.op, s.case.args, s.case.options, s.case.dy, q).parts()[name]
+                for got, wanted, mine in zip(s.parts[name], room, s.bounds.parts()[name], strict=True):
+                    if compare(got, Within(wanted.value, np.maximum(wanted.error, mine.error))).worst > HONEST:
+                        return False
+        return True
+
+    def _systematic(self, name: str, stage: str, q: Precision) -> bool:
+        """Is the error the same when the arguments move a little?  Rounding errors are not."""
+        p = PRECISIONS[stage]
+        worst = max((s for s in self.seen[stage] if name in s.parts),
+                    key=lambda s: self.compared[stage, s.case.name, name].worst)
+        rng, found = Integers(self.seed, "nudge"), []
+        size = 64 * max(q.stored, q.operand)
+
+        def nudge(a: np.ndarray) -> np.ndarray:
+            return a * (1 + size * rng.uniform(-1, 1, size=a.shape))
+
+        for _ in range(NUDGES):
+            case = worst.case._replace(args=fit(tree.map(nudge, worst.case.args), p))
+            answer = self._call(case, p, repeat=1)
+            if not answer.y:
+                return True
+            right = tolerance.bounds(self.op, case.args, case.options, case.dy if self.accepts.gradient else None, p)
+            parts = self._arranged(stage, case.name, case, answer, right)
+            if name not in parts:
+                return True
+            found.append(np.concatenate([(got - wanted.value).ravel()
+                                         for got, wanted in zip(parts[name], right.parts()[name])]))
+        errors = np.where(np.isfinite(found), found, 0)
+        return bool((errors.mean(0) ** 2).sum() > SYSTEMATIC * (errors**2).mean(0).sum())
+
+    def _map(self, stage: str, case: str, name: str) -> Map | None:
+        """Where the error of a part sits, in one case."""
+        s = next((s for s in self.seen[stage] if s.case.name == case), None)
+        if s is None or name not in s.parts:
+            return None
+        got, wanted = max(zip(s.parts[name], s.bounds.parts()[name], strict=True),
+                          key=lambda pair: compare(*pair).worst)
+        ratio = compare(got, wanted).ratio
+        if not ratio.size:
+            return None
+        at = np.unravel_index(int(np.argmax(ratio)), ratio.shape)
+        axes = axes_of(self.op, name, ratio.ndim)
+        kept, names, index = ratio, list(axes), list(at)
+        while kept.ndim > 3:                                    # of many leading axes the place of the worst is shown
+            kept, names, index = kept[index[0]], names[1:], index[1:]
+        return Map(case, tuple(names), kept, ratio.shape, tuple(int(i) for i in at), float(got[at]),
+                   float(wanted.value[at]), float(wanted.error[at]))
+
+    # --- conventions
+
+    def _by_convention(self, judged: list[Part]) -> list[Part]:
+        """The verdicts by a library's convention, if the output is right by one; otherwise those there are."""
+        before = (self.seen, self.compared, self.problems, self.diagnoses)
+        if judged[0].verdict in ("wrong", "range"):
+            wrong = ["y"]
+        elif judged[0].verdict in RIGHT:
+            wrong = [part.name for part in judged[1:] if part.verdict in ("wrong", "range")]
+        else:
+            return judged
+        found = [e for diagnosis in self.diagnoses.values() if wrong
+                 for e in diagnosis.explain(wrong, kinds=("convention",), pairs=False)]
+        for explained in found:
+            change, = explained.changes
+            again = self._judge(changes.changed(self.op, change))
+            agrees = all(part.verdict in RIGHT or (part.name != "y" and part.verdict in ("wrong", "range")
+                         and self._consistent(part.name)) for part in again)
+            if agrees:
+                self.findings.append(Finding("convention", f"This is how {change.by} does it. {change.says}",
+                                             change.name))
+                return [part if part.verdict in RIGHT else part._replace(
+                    verdict="pass", says="The derivative of the output, by differences.", map=None, suspect=None)
+                    for part in again]
+            self.seen, self.compared, self.problems, self.diagnoses = before
+        return judged
+
+    # --- concluding
+
+    def _conclude(self, parts: list[Part]) -> Report:
+        verdict: Verdict = "unsupported"
+        if parts[0].verdict != "unsupported":
+            verdict = min((part.verdict for part in parts if part.verdict != "unsupported"), key=ORDER.index)
+        if verdict not in RIGHT and verdict != "unsupported":
+            self._look_closer(parts)
+        for stage, why in self.left_out.items():
+            self.notes.append(f"not judged in {stage}: {why}")
+        unsupported = {(stage, problem.says) for (stage, _), found in self.problems.items() for problem in found
+                       if problem.kind == "unsupported"}
+        self.notes += [f"not supported in {stage}: {says}" for stage, says in sorted(unsupported)]
+        if not self.accepts.gradient:
+            self.notes.append("no gradient was given, and none was judged")
+        says = sentence(verdict, parts, self.findings)
+        return self._closed(verdict, says, parts)
+
+    def _look_closer(self, parts: list[Part]) -> None:
+        """What else can be said of a function that is not right."""
+        from visattn.check import probes
+
+        self._first_divergence()
+        if parts[0].verdict not in ("wrong", "range"):
+            return
+
+        def call(args: dict[str, Any], options: dict[str, Any]) -> Any:
+            answer = self.runner.call(args, options, None, dtype=self.stages[0].dtype, layout="contiguous", repeat=1)
+            return list(answer.y) if answer.y and not answer.problems else None
+
+        self.progress("probing")
+        try:
+            self.findings += probes.probe(self.op, call, set(self.accepts.takes))
+        except Exception as error:                          # a probe is a help, never a reason to stop
+            self.notes.append(f"the probes could not run: {error}")
+
+    def _first_divergence(self) -> None:
+        """The first intermediate that the function names and has otherwise than the reference."""
+        for stage in self.stages:
+            for (at, name), (case, answer) in self.answers.items():
+                if at != stage.name or not answer.inner or not answer.y:
+                    continue
+                shared = []
+                for inner, wanted in intermediates(self.op, case):
+                    mine = answer.inner.get(inner)
+                    if mine is None or wanted.dtype.kind not in "fb" or mine.dtype.kind not in "fb":
+                        continue
+                    shared.append(inner)
+                    if mine.shape != wanted.shape or not np.allclose(mine, wanted, 1e-3, 1e-5, equal_nan=True):
+                        before = ", ".join(shared[:-1])
+                        self.findings.append(Finding(
+                            "first divergence", f"Of what you named, {inner} is the first that differs from the "
+                            f"reference (case {name})" + (f"; {before} agreed." if before else "."), inner, False))
+                        return
+            if self.findings:
+                return
+
+    def _closed(self, verdict: Verdict, says: str, parts: Sequence[Part] = ()) -> Report:
+        results = []
+        for (stage, name), (case, answer) in self.answers.items():
+            ratios = {part: c.worst for (s, n, part), c in getattr(self, "compared", {}).items()
+                      if (s, n) == (stage, name)}
+            verdicts: dict[str, Verdict] = {part: "pass" if r <= 1 else "imprecise" if r <= HONEST else "wrong"
+                                            for part, r in ratios.items()}
+            results.append(CaseResult(name, stage, case.catches, ratios, verdicts, answer.seconds))
+        return Report(name_of(self.op), "", self.accepts.framework, verdict, says,
+                      tuple(p.name for p in self.stages if p.name not in self.left_out), tuple(parts), tuple(results),
+                      tuple(self.findings), tuple(dict.fromkeys(self.notes)), (), 0.0)
+
+
+def axes_of(op: Any, part: str, ndim: int) -> tuple[str, ...]:
+    """The letters of an output's or a gradient's axes, from the signature; numbers where it does not say."""
+    import inspect
+    import typing
+
+    from visattn.check.cases import batch_axes
+
+    hints = {name: p.annotation for name, p in inspect.signature(op.forward).parameters.items()}
+    returned = inspect.signature(op.forward).return_annotation
+    hint = hints.get(part[1:]) if part != "y" else (typing.get_args(returned) or (None,))[0]
+    axes = [axis.lstrip("#") for axis in batch_axes(hint)]
+    if axes and axes[0].startswith("*"):
+        axes = [f"axis {i}" for i in range(ndim - len(axes) + 1)] + axes[1:]
+    return tuple(axes) if len(axes) == ndim else tuple(f"axis {i}" for i in range(ndim))
+
+
+def sentence(verdict: Verdict, parts: Sequence[Part], findings: Sequence[Finding]) -> str:
+    """The whole in a sentence or two."""
+    if verdict in RIGHT:
+        judged = [part.name for part in parts if part.verdict in RIGHT]
+        worst = max((part.ratio for part in parts if part.verdict in RIGHT), default=0.0)
+        convention = next((f" {f.says}" for f in findings if f.name == "convention"), "")
+        return (f"Right: {', '.join(judged)} within {worst:.2g} of the bound that honest arithmetic keeps."
+                + (convention if convention else ""))
+    if verdict == "unsupported":
+        return f"Not judged: {parts[0].says}" if parts else "Not judged."
+    part = next(part for part in parts if part.verdict == verdict)
+    what = {"y": "the output"}.get(part.name, part.name)
+    named = suspect_words(part.suspect)
+    return f"{verdict}: {what}{named}. {part.says}"
+
+
+def suspect_words(suspect: Suspect | None) -> str:
+    return "" if suspect is None else ", " + " and ".join(suspect.names).replace("_", " ")
