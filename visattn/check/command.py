@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -58,8 +57,8 @@ def check_(
     weights: Annotated[list[str] | None, typer.Option(
         "--weights", metavar="ARG=PATH", show_default=False,
         help="Where a module keeps an argument, such as w1=fc1.weight, or w1=fc1.weight.T.")] = None,
-    masked_row: Annotated[Literal["zero", "nan", "mean", "any"], typer.Option(
-        help="What a query with no key left is meant to give.")] = "zero",
+    strict: Annotated[bool, typer.Option("--strict", help="A library's convention, where it differs from the "
+                                         "reference, is not right.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="All inputs come from it.")] = 0,
     only: Annotated[list[str] | None, typer.Option("--only", metavar="CASE", show_default=False,
                                                    help="This case alone; may be given several times.")] = None,
@@ -71,7 +70,7 @@ def check_(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every case, and what was in order.")] = False,
     list_cases: Annotated[bool, typer.Option("--list-cases", help="Say what would be tried, and stop.")] = False,
     time_limit: Annotated[float | None, typer.Option(metavar="S", min=0.001, show_default=False,
-                                                     help="Seconds for one call of the function.")] = None,
+                                                     help="Seconds that all calls together may take.")] = None,
     memory_limit: Annotated[float | None, typer.Option(metavar="GB", min=0.001, show_default=False,
                                                        help="Memory of the function's process.")] = None,
 ) -> None:
@@ -93,14 +92,14 @@ def check_(
         show_cases(tried, as_json)
         return
     how: dict[str, Any] = {
-        "name": where.name, "backward_name": backward, "framework": framework, "precision": precision,
-        "options": options or None, "weights": places or None, "masked_row": masked_row, "seed": seed, "trust": trust,
-        "limits": limited(time_limit, memory_limit), "only": only}
+        **where._asdict(), "backward_name": backward, "framework": framework, "precision": precision,
+        "options": options or None, "weights": places or None, "strict": strict, "seed": seed, "trust": trust,
+        "limits": limited(time_limit, memory_limit), "only": only or None}
     with ours_to_blame():
         from visattn.check import judge, report
 
         with working("checking") as progress, redirect_stdout(sys.stderr):
-            found = judge.run(catalogue_name(operator), file=where.file or where.module, progress=progress, **how)
+            found = judge.run(catalogue_name(operator), progress=progress, **how)
         page = report.html(found) if html is not None else ""
     if html is not None:
         _atomic.write(html, page.encode("utf-8", "replace"))
@@ -269,15 +268,15 @@ def show_cases(tried: list[Any], as_json: bool) -> None:
 
 def limited(seconds: float | None, gigabytes: float | None) -> Any:
     """The runner's limits with these in them; None where none is named."""
-    if seconds is None and gigabytes is None:
-        return None
-    limits = import_module("visattn.check.runner").Limits()
-    changed: dict[str, Any] = {}
+    from visattn.check.child.limits import Limits
+
+    limits = Limits()
     if seconds is not None:
-        changed["seconds"] = seconds
+        each = {name: min(getattr(limits, name), seconds) for name in ("start", "first", "call")}
+        limits = limits._replace(total=seconds, **each)
     if gigabytes is not None:
-        changed["memory"] = int(gigabytes * 1e9)
-    return limits._replace(**changed)
+        limits = limits._replace(memory=int(gigabytes * 2**30))
+    return None if limits == Limits() else limits
 
 
 @contextmanager

@@ -76,12 +76,10 @@ def parts_table(report: Report) -> Table:
         table.add_column(name, justify="right" if name == "worst error" else "left", overflow="fold")
     for part in report.parts:
         tone = words.tone(part)
-        known = bool(part.case)
         table.add_row(Text(words.line(part.name), "bold"),
                       Text(f"{words.MARK[tone]} {words.word(part)}", STYLE[tone]),
-                      Text(words.number(part.ratio) if known else "-"),
-                      Text(words.line(part.precision) if known else "-"),
-                      Text(words.line(part.case) if known else "-"))
+                      Text(words.number(part.ratio) if words.measured(part) else "-"),
+                      Text(words.line(part.precision) if part.case else "-"), Text(words.line(part.case) or "-"))
     return table
 
 

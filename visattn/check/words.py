@@ -65,8 +65,15 @@ def headline(report: Report) -> str:
         first = f"right, as {' and '.join(libraries)} {'does' if len(libraries) == 1 else 'do'} it"
     else:
         first = WORD[report.verdict]
-    says = line(report.says)
-    return says if says.lower().startswith(first) else f"{first}: {says}" if says else first
+    says = line(report.says).removeprefix(f"{report.verdict}: ")
+    if says.lower().startswith((first, "not judged")):
+        return says
+    return f"{first}: {says}" if says else first
+
+
+def measured(part: Part) -> bool:
+    """Was an error measured?"""
+    return bool(part.case) and part.verdict not in ("failed", "contract", "unsupported")
 
 
 def judged(report: Report) -> str:
@@ -86,10 +93,10 @@ def gradient(part: Part) -> bool:
 
 def largest(report: Report) -> str:
     """The largest error of all parts, and where it was; "" if there is none."""
-    known = [p for p in report.parts if not math.isnan(p.ratio) and p.case]
+    known = [p for p in report.parts if measured(p)]
     if not known:
         return ""
-    worst = max(known, key=lambda p: p.ratio)
+    worst = max(known, key=lambda p: math.inf if math.isnan(p.ratio) else p.ratio)
     return (f"The largest error is {number(worst.ratio)} of the bound ({worst.name}, {line(worst.precision)}, "
             f"case {line(worst.case)}).")
 
