@@ -96,6 +96,26 @@ def test_curves_are_labelled(ax):
     assert ax.lines[1].get_xdata().tolist() == [1, 5]
 
 
+def test_verdicts_are_one_cell_each_and_say_what_their_colours_mean(ax):
+    shown = plot.verdicts(ax, [[1, 0], [2, 0], [0, 1]], ["a: one", "a: two", "b: one"], ["here", "there"],
+                          x="test", y="mistake")
+    assert shown.get_array().tolist() == [[1, 0], [2, 0], [0, 1]]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("test", "mistake")
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a: one", "a: two", "b: one"]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["here", "there"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["killed", "survived"]
+    colours = [shown.cmap(shown.norm(cell)) for cell in (0, 1, 2)]
+    assert len(set(colours)) == 3
+    assert [h.get_facecolor() for h in ax.get_legend().get_patches()] == colours[1:]
+    dividing = [line.get_ydata()[0] for line in ax.lines if line.get_color() == plot.INK]
+    assert dividing == [1.5]                                         # where the group changes
+
+
+def test_verdicts_of_another_shape_are_refused(ax):
+    with pytest.raises(ValueError, match=r"cells must be \(1, 2\).*got \(2, 1\)"):
+        plot.verdicts(ax, [[1], [0]], ["a: one"], ["here", "there"], x="test", y="mistake")
+
+
 def test_a_figure_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     fig, ax = plot.figure()
     shown = plot.attention(ax, np.zeros((4, 4)), np.ones((2, 2)))

@@ -190,6 +190,40 @@ def curves(ax: Any, lines: Mapping[str, Any], x: str, y: str, title: str = "", l
             ax.legend()
 
 
+def verdicts(ax: Any, cells: Any, rows: Sequence[str], columns: Sequence[str], x: str, y: str,
+             title: str = "", names: Sequence[str] = ("", "killed", "survived")) -> Any:
+    """A table of verdicts as colours, one labelled row and column each.
+
+    cells   (R, C) of integers: what names[cell] says; 0 is left blank
+    rows    a "group: name" for each of R; rows of one group stand together, and a line divides it from the next
+    """
+    cells = np.asarray(cells, int)
+    if cells.shape != (len(rows), len(columns)):
+        raise ValueError(f"cells must be ({len(rows)}, {len(columns)}) as rows and columns say; got {cells.shape}")
+    colours = ("#f3f4f7", COLOURS[2], COLOURS[1], *COLOURS[3:])[:len(names)]
+    groups = [row.partition(": ")[0] for row in rows]
+    with style():
+        shown = ax.imshow(cells, cmap=need("matplotlib.colors").ListedColormap(colours), vmin=-0.5,
+                          vmax=len(names) - 0.5, aspect="auto")
+        ax.set_yticks(np.arange(len(rows)), rows)
+        ax.set_xticks(np.arange(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
+        for edge in range(len(columns) - 1):
+            ax.axvline(edge + 0.5, color=PAPER, linewidth=0.8)
+        for edge in range(len(rows) - 1):
+            same = groups[edge] == groups[edge + 1]
+            ax.axhline(edge + 0.5, color=PAPER if same else INK, linewidth=0.8)
+        ax.spines[:].set_visible(False)
+        ax.tick_params(length=0)
+        ax.set_xlabel(x)
+        ax.set_ylabel(y)
+        ax.set_title(title)
+        patch = need("matplotlib.patches").Patch
+        there = [patch(color=colours[i], label=name) for i, name in enumerate(names) if name and (cells == i).any()]
+        if there:
+            ax.legend(handles=there, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(there), borderaxespad=0)
+    return shown
+
+
 def colour_bar(fig: Any, shown: Any, axes: Any, label: str) -> Any:
     """The scale of what `attention`, `heat` or `gates` returned."""
     with style():
