@@ -21,6 +21,9 @@ class Spec(NamedTuple):
     aliases: dict[str, Any] = {}            # user's name: operator's name, or [name, [[operator's value, user's value]]]
     weights: dict[str, str] = {}            # argument: path of a weight in a module or layer, ".T" for its transpose
     seed: int = 0
+    defaults: dict[str, Any] = {}           # of optional arguments and options
+    outputs: tuple[str, ...] = ("y",)       # what the operator's formulas call each array of its output
+    device: str = ""                        # "cpu", "cuda"; "" = the framework's own choice
 
 
 class Accepts(NamedTuple):

@@ -1,0 +1,326 @@
+"""What can be called, whatever it is: a function, a class, a torch module or keras layer, or a function that builds one.
+
+Each becomes an `Opened`: a function of arrays, of which some are weights that live in the module.  Weights are put in
+by value and are arguments like any other, so that the framework's own gradient reaches them in the operator's layout.
+"""
+
+import inspect
+from collections.abc import Callable
+from inspect import Parameter
+from itertools import permutations
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .adapt import Broken, Fit, forward_fit, signature_of
+from .frameworks import Numpy
+from .records import Spec
+
+
+class Opened(NamedTuple):
+    """A function of arrays, for one case."""
+
+    fit: Fit
+    run: Callable[[list, dict[str, Any], dict[str, Any]], Any]      # of args, keywords, weights by operator's name
+    weights: tuple[str, ...] = ()           # the operator's arguments that go to `run` as weights
+    lost: dict[str, str] = {}               # those that it has somewhere unknown: why they have no gradient
+    backward: Callable[..., Any] | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Function:
+    """A plain function; also `apply` of a torch.autograd.Function."""
+
+    def __init__(self, function: Callable[..., Any], name: str, spec: Spec):
+        self.function = function
+        signature = signature_of(function)
+        if _is_autograd_function(function):
+            self.function = function.apply                                          # type: ignore[attr-defined]
+            signature = signature_of(function.forward)                              # type: ignore[attr-defined]
+            if signature is not None:
+                own = [p.replace(kind=Parameter.POSITIONAL_ONLY) if p.kind is Parameter.POSITIONAL_OR_KEYWORD else p
+                       for p in signature.parameters.values()]
+                plain = function.setup_context is _plain_setup(function)            # type: ignore[attr-defined]
+                signature = inspect.Signature(own[1:] if plain else own)
+        self.fit = forward_fit(signature, name, spec)
+        self.takes = self.fit.takes
+        self.dtypes: tuple[str, ...] | None = None
+
+    def open(self, values: dict[str, np.ndarray], options: dict[str, Any], dtype: str, framework: Numpy) -> Opened:
+        return Opened(self.fit, lambda args, keywords, weights: self.function(*args, **keywords))
+
+
+def _is_autograd_function(function: Any) -> bool:
+    return isinstance(function, type) and any(
+        base.__module__ == "torch.autograd.function" and base.__name__ == "Function" for base in function.__mro__)
+
+
+def _plain_setup(function: Any) -> Any:
+    """torch's own `setup_context`: while it stands, forward's first parameter is ctx."""
+    return next(base for base in function.__mro__
+                if base.__module__ == "torch.autograd.function" and base.__name__ == "_SingleLevelFunction").setup_context
+
+
+def is_factory(function: Any, name: str, spec: Spec) -> bool:
+    """Does it return what is to be called?  By its name, `build…`, or because weights of its result are named."""
+    return inspect.isfunction(function) and (name.startswith("build") or bool(spec.weights))
+
+
+class Instance:
+    """A module or layer that is there already; its sizes are fixed."""
+
+    def __init__(self, module: Any, name: str, spec: Spec):
+        self.module, self.spec, self.name = module, spec, name
+        self.fit = _call_fit(module, name, spec, spec.weights)
+        paths = _paths(module)
+        if self.fit.problem and not spec.weights and paths:
+            self.fit = self.fit._replace(problem=f"{self.fit.problem}; if they are weights of {name}, say which: it has "
+                                         + ", ".join(paths))
+        unknown = [path for path in spec.weights.values() if path.removesuffix(".T") not in paths]
+        if unknown:
+            self.fit = self.fit._replace(problem=f"{name} has no weight {unknown[0]}; it has {', '.join(paths) or 'none'}")
+        notes = [f"{n} is {path}" for n, path in spec.weights.items()]
+        free = [path for path in paths if path not in {p.removesuffix(".T") for p in spec.weights.values()}]
+        if free:
+            notes.append(f"no argument of {spec.op} is put into {', '.join(free)}: kept as they are")
+        if paths:
+            notes.append("its sizes are fixed: cases of others are left out")
+        self.fit = self.fit._replace(notes=(*self.fit.notes, *notes))
+        self.takes = (*spec.weights, *self.fit.takes)
+        self.dtypes = (str(module.compute_dtype),) if _is_keras(module) else None
+
+    def open(self, values: dict[str, np.ndarray], options: dict[str, Any], dtype: str, framework: Numpy) -> Opened:
+        weights = tuple(n for n in self.spec.weights if n in values)
+        layouts = {n: _put(self.spec.weights[n], values[n], _paths(self.module), fixed=True) for n in weights}
+        return Opened(self.fit, _functional(self.module, layouts, dtype, framework), weights,
+                      backward=_own_backward(self.module))
+
+
+class Factory:
+    """A function `build(**arrays)` or a class: called with a case's NumPy arrays by their names, gives what is called."""
+
+    def __init__(self, build: Callable[..., Any], name: str, spec: Spec):
+        self.build, self.name, self.spec = build, name, spec
+        self.made = forward_fit(signature_of(build), name, spec, whole=False)
+        problem = self.made.problem
+        if problem and isinstance(build, type):
+            problem += f". Or write def build(**arrays), which gets the arrays of a case and returns the {name} for it"
+        self.fit = Fit(name, notes=self.made.notes, problem=problem)
+        self.takes = (*spec.arguments, *spec.options)
+        if isinstance(build, type) and not problem:
+            inner = signature_of(getattr(build, "forward", None) or getattr(build, "call", None) or build.__call__)
+            if inner is not None:
+                own = inspect.Signature([p for i, p in enumerate(inner.parameters.values()) if i])
+                fit = forward_fit(own, name, spec, elsewhere={*self.made.takes, *spec.weights})
+                self.fit = fit._replace(notes=(*self.made.notes, *fit.notes))
+                self.takes = tuple(dict.fromkeys((*self.made.takes, *spec.weights, *fit.takes)))
+        self.dtypes: tuple[str, ...] | None = None
+
+    def open(self, values: dict[str, np.ndarray], options: dict[str, Any], dtype: str, framework: Numpy) -> Opened:
+        everything = {**values, **options}
+        cast = {n: _as(value, dtype) for n, value in everything.items() if n in self.made.takes}
+        args, keywords = self.made.bind(cast)
+        with _policy(self.build, dtype):
+            made = self.build(*args, **keywords)
+        if not callable(made):
+            raise Broken("missing", f"{self.name} returned a {type(made).__name__}, which cannot be called")
+        if _is_keras(made) and not made.built:
+            fit = _call_fit(made, self.name, self.spec, values)
+            inputs = {n: framework.array(v, dtype) for n, v in everything.items() if n in fit.takes
+                      and isinstance(v, np.ndarray)}
+            args, keywords = fit.bind(inputs | {n: v for n, v in options.items() if n in fit.takes and n not in inputs})
+            with _policy(self.build, dtype):
+                made(*args, **keywords)
+        fit = _call_fit(made, self.name, self.spec, {*self.made.takes, *self.spec.weights}, whole=False)
+        paths = _paths(made)
+        layouts: dict[str, tuple[str, Callable]] = {}
+        lost: dict[str, str] = {}
+        notes = []
+        for n in values:
+            if n in fit.takes:
+                continue
+            if n in self.spec.weights:
+                layouts[n] = _put(self.spec.weights[n], values[n], paths)
+            elif found := _holding(values[n], paths, {path for path, _ in layouts.values()}):
+                layouts[n] = found
+                notes.append(f"{n} is {found[0]}, by its values")
+            elif n in self.made.takes:
+                lost[n] = (f"{n} is no argument of what {self.name} returned, and no weight of it holds its values; say "
+                           f"which it is: it has {', '.join(paths) or 'none'}")
+            else:
+                raise Broken("unsupported", f"{self.name} has no place for {n}")
+        return Opened(fit, _functional(made, layouts, dtype, framework), tuple(layouts), lost, _own_backward(made),
+                      tuple(notes))
+
+
+def _call_fit(module: Any, name: str, spec: Spec, elsewhere: Any, whole: bool = True) -> Fit:
+    call = getattr(module, "forward", None) if _is_torch(module) else getattr(module, "call", None) \
+        if _is_keras(module) else module if inspect.isroutine(module) else getattr(module, "forward", module)
+    return forward_fit(signature_of(call), name, spec, elsewhere, whole)                  # type: ignore[arg-type]
+
+
+def _own_backward(made: Any) -> Callable[..., Any] | None:
+    """`backward` of an object that is no module of a framework."""
+    return None if _is_torch(made) or _is_keras(made) else getattr(made, "backward", None)
+
+
+def _as(value: Any, dtype: str) -> Any:
+    """A copy of an array in the precision of the case, where NumPy has it."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        return value
+    return value.astype("float32" if dtype == "bfloat16" else dtype)
+
+
+def kind_of(thing: Any) -> type | None:
+    """Function, Instance or Factory, by what is to be called."""
+    if isinstance(thing, type):
+        return Function if _is_autograd_function(thing) else Factory
+    if _is_torch(thing) or _is_keras(thing):
+        return Instance
+    return Function
+
+
+def _base(kind: type, module: str, name: str) -> bool:
+    return any(base.__module__.startswith(module) and base.__name__ == name for base in kind.__mro__)
+
+
+def _is_torch(module: Any) -> bool:
+    return _base(type(module), "torch.nn.modules", "Module") and not _is_keras(module)
+
+
+def _is_keras(module: Any) -> bool:
+    return _base(module if isinstance(module, type) else type(module), "keras.", "Layer")
+
+
+class _policy:
+    """New keras layers compute in the precision of the case."""
+
+    def __init__(self, build: Any, dtype: str):
+        self.dtype = dtype
+
+    def __enter__(self) -> None:
+        import sys
+
+        self.config = sys.modules["keras"].config if "keras" in sys.modules else None
+        if self.config is not None:
+            self.before = self.config.dtype_policy()
+            self.config.set_dtype_policy(self.dtype)
+
+    def __exit__(self, *error: Any) -> None:
+        if self.config is not None:
+            self.config.set_dtype_policy(self.before)
+
+
+def _paths(module: Any) -> dict[str, Any]:
+    """The trainable weights of a module or layer: path, and what is there."""
+    if _is_torch(module):
+        return dict(module.named_parameters())
+    if _is_keras(module):
+        return _keras_paths(module)
+    return {}
+
+
+def _keras_paths(layer: Any, path: str = "", seen: frozenset = frozenset()) -> dict[str, Any]:
+    """Attributes that lead to the variables of a layer: "kernel", "reduce.kernel", "blocks.0.kernel"."""
+    if id(layer) in seen:
+        return {}
+    seen |= {id(layer)}
+    found: dict[str, Any] = {}
+    variables = {id(v): v for v in layer.variables}
+    for name, value in list(vars(layer).items()):
+        clean = path + name.lstrip("_")
+        if id(value) in variables:
+            found.setdefault(clean, value)
+        elif _is_keras(value):
+            found |= {p: v for p, v in _keras_paths(value, clean + ".", seen).items() if p not in found}
+        elif isinstance(value, (list, tuple)) and not name.startswith("_"):
+            for i, part in enumerate(value):
+                if _is_keras(part):
+                    found |= _keras_paths(part, f"{clean}.{i}.", seen)
+    once: dict[int, str] = {}
+    for p, v in found.items():
+        once.setdefault(id(v), p)
+    return {p: found[p] for p in once.values()}
+
+
+Layout = tuple[str, Callable[[Any], Any]]                           # a path, and the array as it lies there
+
+
+def _put(path: str, value: np.ndarray, paths: dict[str, Any], fixed: bool = False) -> Layout:
+    """Where a named weight goes, and how: as it is, transposed for ".T", without or with axes of one element."""
+    turned = path.endswith(".T")
+    path = path.removesuffix(".T")
+    if path not in paths:
+        raise Broken("raised", f"there is no weight {path}; there are {', '.join(paths) or 'none'}")
+    shape = tuple(paths[path].shape)
+    came = value.shape[::-1] if turned else value.shape
+    if [n for n in came if n != 1] != [n for n in shape if n != 1]:
+        raise Broken("unsupported", f"{path} is {shape}, the case has {came}{': sizes are fixed' if fixed else ''}")
+    backwards = tuple(range(value.ndim))[::-1]
+    return path, lambda array: (_transposed(array, backwards) if turned else array).reshape(shape)
+
+
+def _holding(value: np.ndarray, paths: dict[str, Any], used: set[str]) -> Layout | None:
+    """The one weight that holds these values, in whatever order of axes."""
+    found: list[Layout] = []
+    for path, weight in paths.items():
+        held = _values(weight)
+        if path in used or held.size != value.size or not held.size:
+            continue
+        bare = [n for n in held.shape if n != 1]
+        for order in permutations(range(value.ndim)) if value.ndim <= 5 else ():
+            turned = value.transpose(order)
+            if [n for n in turned.shape if n != 1] == bare and np.array_equal(
+                    turned.reshape(held.shape).astype(np.float32), held.astype(np.float32), equal_nan=True):
+                found.append((path, lambda a, o=order, s=held.shape: _transposed(a, o).reshape(s)))
+                break
+    return found[0] if len(found) == 1 else None
+
+
+def _values(weight: Any) -> np.ndarray:
+    value = weight.value if hasattr(weight, "value") else weight
+    value = value.detach().cpu() if hasattr(value, "detach") else value
+    if str(value.dtype) == "torch.bfloat16":
+        value = value.float()
+    return np.asarray(value).astype(np.float64)
+
+
+def _transposed(array: Any, order: tuple[int, ...]) -> Any:
+    return array.permute(*order) if hasattr(array, "permute") else array.transpose(order)
+
+
+def _functional(module: Any, layouts: dict[str, Layout], dtype: str, framework: Numpy) -> Callable:
+    """The module as a function of its inputs and its weights: nothing in it is changed."""
+    if _is_torch(module):
+        return _functional_torch(module, layouts, dtype, framework)
+    if _is_keras(module):
+        return _functional_keras(module, layouts)
+    call = module if inspect.isroutine(module) or not hasattr(module, "forward") else module.forward
+    return lambda args, keywords, weights: call(*args, **keywords)
+
+
+def _functional_torch(module: Any, layouts: dict[str, Layout], dtype: str, framework: Any) -> Callable:
+    torch = framework.torch
+
+    def run(args: list, keywords: dict[str, Any], weights: dict[str, Any]) -> Any:
+        state = {}
+        for path, tensor in (*module.named_parameters(), *module.named_buffers()):
+            wanted = getattr(torch, dtype) if tensor.is_floating_point() else tensor.dtype
+            state[path] = tensor.detach().to(device=framework.device, dtype=wanted, copy=True)
+        for n, array in weights.items():
+            path, lay = layouts[n]
+            state[path] = lay(array)
+        return torch.func.functional_call(module, state, tuple(args), keywords)
+
+    return run
+
+
+def _functional_keras(layer: Any, layouts: dict[str, Layout]) -> Callable:
+    def run(args: list, keywords: dict[str, Any], weights: dict[str, Any]) -> Any:
+        paths = _keras_paths(layer)
+        new = {id(paths[path]): lay(weights[n]) for n, (path, lay) in layouts.items()}
+        trainable = [new.get(id(v), v.value) for v in layer.trainable_variables]
+        fixed = [new.get(id(v), v.value) for v in layer.non_trainable_variables]
+        return layer.stateless_call(trainable, fixed, *args, **keywords)[0]
+
+    return run
