@@ -4,7 +4,10 @@ import listed
 import pytest
 
 # Two names for what no case can tell apart, and why both are listed.
-RIVALS = {}
+RIVALS = {
+    # This operator asks attention for a scale of 1: ignoring that, and not asking, are one.
+    "spatial_self_attention": [{"scaled", "scale_ignored"}, {"scaled", "scale_on_top"}],
+}
 
 
 @pytest.mark.parametrize(("module", "change"), listed.of("pairs", "mistake", "convention"))
