@@ -55,7 +55,7 @@ def test_a_right_kernel_passes_and_a_wrong_one_fails_with_the_report(tmp_path):
     out = suite(tmp_path)
     assert "2 failed, 1 passed" in out, out
     assert "✗ wrong: " in out
-    assert "did you mean softmax?" in out
+    assert "did you mean softmax" in out
     assert "judge.py" not in out.partition("test_misspelled")[0], "no traceback through visattn where a kernel is wrong"
 
 

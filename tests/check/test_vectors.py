@@ -57,7 +57,7 @@ def test_the_arrays_are_the_case_s_and_the_bounds_the_tolerance_s(made, name):
                 np.testing.assert_array_equal(found[f"option.{key}"], value)
                 assert entry["options"][key] == {"array": f"option.{key}"}
             else:
-                assert entry["options"][key] == value
+                assert entry["options"][key] == (list(value) if isinstance(value, tuple) else value)
 
 
 @pytest.mark.parametrize("name", OPERATORS)

@@ -4,6 +4,7 @@ Texts of a checked function pass through `clean`: nothing it says can draw on a 
 """
 
 import math
+import re
 import unicodedata
 from typing import Any, NamedTuple
 
@@ -17,12 +18,13 @@ WORD: dict[Verdict, str] = {
 }
 MARK = {"right": "✓", "other": "~", "wrong": "✗"}
 WRONG = ("failed", "contract", "range", "wrong", "precision")
+ESCAPE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?)")         # colours, titles
 BOUND = "errors in bounds: 1 is the most that honest arithmetic of that precision loses"
 
 
 def clean(text: object) -> str:
     """Text without what a terminal obeys: control and formatting characters, halves of surrogate pairs."""
-    kept = str(text).replace("\r\n", "\n").replace("\t", "    ")
+    kept = ESCAPE.sub("", str(text)).replace("\r\n", "\n").replace("\t", "    ")
     kinds = {c: unicodedata.category(c) for c in set(kept)}
     return "".join("\ufffd" if kinds[c] == "Cs" else c for c in kept if c == "\n" or kinds[c] not in ("Cc", "Cf"))
 
@@ -78,6 +80,8 @@ def measured(part: Part) -> bool:
 
 def judged(report: Report) -> str:
     """What was judged: "3 cases in float64 and float32: the output and 3 gradients"."""
+    if not report.cases:
+        return "no case was judged"
     parts = [p for p in report.parts if p.verdict != "unsupported"]
     grads = sum(gradient(p) for p in parts)
     what = ["the output"] * any(not gradient(p) for p in parts) + [counted(grads, "gradient")] * (grads > 0)
