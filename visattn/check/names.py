@@ -56,6 +56,7 @@ IN: dict[str, dict[str, tuple[str, ...]]] = {
     "batchnorm": {"g": ("gamma", "weight"), "b": ("beta", "bias")},
     "lstm_cell": {"h": ("hx", "h0", "h_prev", "hidden"), "c": ("cx", "c0", "c_prev", "cell")},
     "gru_cell": {"h": ("hx", "h0", "h_prev", "hidden")},
+    "grid_sample": {"padding": ("padding_mode",)},
     "squeeze_excite": {"w1": ("fc1", "w_reduce"), "w2": ("fc2", "w_expand")},
 }
 # What the arrays of an output are called, where there are several.
@@ -76,7 +77,7 @@ def spec_of(op: ModuleType, *, file: str = "", module: str = "", name: str = "",
     own = op.__name__.rpartition(".")[2]
     parameters = inspect.signature(op.forward).parameters.values()
     if "Params" in vars(op) and any(p.name == "p" for p in parameters):
-        raise TypeError(f"{own} is a model with a tree of weights; only operators can be checked, whose arguments are arrays")
+        raise TypeError(f"{own} is a model with a tree of weights; operators are checked, whose arguments are arrays")
     arguments = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
     optional = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY and p.default is None)
     options = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)

@@ -87,12 +87,12 @@ class Fit(NamedTuple):
             elif p.kind is Parameter.VAR_KEYWORD:
                 keywords |= {name: values[name] for name in self.rest if name in values}
             else:
-                name = self.places.get(p.name)
+                name = self.places.get(p.name, "")
                 placed = p.kind is Parameter.POSITIONAL_ONLY or (by_place and p.kind in POSITIONAL)
-                if name is not None and name in values:
+                if name in values:
                     value = values[name]
                 elif p.default is Parameter.empty:
-                    value = self._value(name, self.defaults.get(name)) if name is not None else None
+                    value = self._value(name, self.defaults.get(name))
                 elif placed and (by_place or i < last):
                     value = p.default
                 else:
@@ -124,16 +124,17 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
 def _documented(function: Callable[..., Any]) -> inspect.Signature | None:
     """Compiled functions have no signature, but "scaled_dot_product_attention(query, key, …) -> Tensor" in words."""
     name, doc = getattr(function, "__name__", ""), getattr(function, "__doc__", None) or ""
-    found = re.search(rf"(?m)^\s*(?:[\w.]+\.)?{re.escape(name)}\(([^()]*(?:\([^()]*\)[^()]*)*)\)", doc) if name else None
-    if not found:
+    found = re.search(rf"(?m)^\s*(?:[\w.]+\.)?{re.escape(name)}\(([^()]*(?:\([^()]*\)[^()]*)*)\)", doc)
+    if not name or not found:
         return None
     try:
         arguments = ast.parse(f"def f({found[1]}): pass").body[0].args      # type: ignore[attr-defined]
     except SyntaxError:
         return None
     plain = [*arguments.posonlyargs, *arguments.args]
-    defaults = [None] * (len(plain) - len(arguments.defaults)) + arguments.defaults
-    parameters = [Parameter(a.arg, Parameter.POSITIONAL_OR_KEYWORD, default=_literal(d)) for a, d in zip(plain, defaults)]
+    defaults = [*[None] * (len(plain) - len(arguments.defaults)), *arguments.defaults]
+    parameters = [Parameter(a.arg, Parameter.POSITIONAL_OR_KEYWORD, default=_literal(d))
+                  for a, d in zip(plain, defaults)]
     if arguments.vararg:
         parameters.append(Parameter(arguments.vararg.arg, Parameter.VAR_POSITIONAL))
     parameters += [Parameter(a.arg, Parameter.KEYWORD_ONLY, default=_literal(d))
@@ -172,15 +173,16 @@ def forward_fit(signature: inspect.Signature | None, name: str, spec: Spec, else
     for meaning in _meanings(known, spec.aliases):
         found: dict[str, str] = {}
         for p in plain:
-            operators, pairs = meaning(p.name)
-            if p.name in places or operators is None or operators in places.values():
+            theirs, pairs = meaning(p.name)
+            if p.name in places or theirs is None or theirs in set(places.values()) - set(found):
                 continue
-            if operators in found:
-                return Fit(name, problem=f"{said}: both {found[operators]} and {p.name} could be {operators} of {spec.op}")
-            found[operators] = p.name
-            places[p.name] = operators
+            if theirs in found:
+                return Fit(name, problem=f"{said}: both {found[theirs]} and {p.name} could be {theirs} of {spec.op}")
+            found[theirs] = p.name
+            places[p.name] = theirs
+            pairs = pairs or _truths(theirs, p.default, spec)
             if pairs is not None:
-                values[operators] = [list(pair) for pair in pairs]
+                values[theirs] = [list(pair) for pair in pairs]
     notes += [f"{n} is called {p}" for p, n in places.items() if p != n]
     missing = [n for n in known if n not in places.values()]
     bare = [p for p in plain if p.name not in places and p.default is Parameter.empty]
@@ -198,6 +200,14 @@ def forward_fit(signature: inspect.Signature | None, name: str, spec: Spec, else
     fit = Fit(name, parameters, places, values, starred, rest, spec.defaults)
     problem = _lacking(fit, said, bare, [n for n in known if n not in fit.takes] if whole else [], spec)
     return fit._replace(notes=(*notes, *_other_defaults(fit, plain, spec)), problem=problem)
+
+
+def _truths(name: str, default: Any, spec: Spec) -> list | None:
+    """The values of an option that is True or False here and a word in the operator, if an alias says which."""
+    if not isinstance(default, bool) or isinstance(spec.defaults.get(name, False), bool):
+        return None
+    known = [entry[1] for entry in spec.aliases.values() if not isinstance(entry, str) and entry[0] == name]
+    return next((pairs for pairs in known if all(isinstance(theirs, bool) for _, theirs in pairs)), None)
 
 
 def _arguments(spec: Spec, names: Sequence[str]) -> tuple[str, ...]:
@@ -232,7 +242,7 @@ def _other_defaults(fit: Fit, plain: list[Parameter], spec: Spec) -> Iterator[st
 
 
 def _meanings(known: list[str], aliases: dict[str, Any]) -> Iterator[Callable[[str], tuple[str | None, list | None]]]:
-    """The ways to understand a name, the surest first; each gives (operator's name or None, pairs of values or None)."""
+    """The ways to understand a name, the surest first: each gives the operator's name and pairs of values, or None."""
     entries = {user: (entry, None) if isinstance(entry, str) else (entry[0], entry[1])
                for user, entry in aliases.items()}
     entries = {user: entry for user, entry in entries.items() if entry[0] in known}
@@ -266,7 +276,7 @@ def same_value(a: Any, b: Any) -> bool:
 
 
 def _spelled(parameters: Iterable[Parameter]) -> Iterator[str]:
-    stars = {Parameter.VAR_POSITIONAL: "*", Parameter.VAR_KEYWORD: "**"}
+    stars: dict[Any, str] = {Parameter.VAR_POSITIONAL: "*", Parameter.VAR_KEYWORD: "**"}
     seen_star = False
     for p in parameters:
         if p.kind is Parameter.KEYWORD_ONLY and not seen_star:
@@ -367,8 +377,8 @@ def backward_fit(signature: inspect.Signature | None, name: str, spec: Spec, for
             roles[open_[0].name] = ("dy", None)
             notes.append(f"{open_[0].name} of {name} is taken for the gradient of the output, by its place")
         else:
-            return BackwardFit(name, problem=f"{name}({', '.join(_spelled(parameters))}): none of these is the gradient "
-                               "of the output; call it dy")
+            return BackwardFit(name, problem=f"{name}({', '.join(_spelled(parameters))}): none of these is the "
+                               "gradient of the output; call it dy")
         open_ = [p for p in plain if p.name not in roles and p.default is Parameter.empty]
     if len(plain) == 2 and len(open_) == 1:
         roles[open_[0].name] = ("cache", 0)

@@ -5,33 +5,23 @@
     y, _, pull = framework.trace(lambda inputs: ([f(*inputs)], None), [x])
     dx, = pull([framework.array(dy, "float32")])
 
-`detect` says which framework a function is written for; `prepare` sets what must be set before the first import.
+`detect` says which framework a function is written for.
 """
 
-import ast
-import ctypes
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import cache
 from importlib import import_module
-from types import CodeType, FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from .adapt import Broken
+from .detect import names_used
+from .packages import Missing, gpu, needed
 
 LAYOUTS = ("contiguous", "strided", "readonly")
-NAMES = ("numpy", "torch", "jax", "cupy", "numba", "triton")
-INSTALL = {"torch": "torch", "jax": "jax", "cupy": "cupy-cuda12x", "numba": "numba numba-cuda", "triton": "triton",
-           "keras": "keras", "tensorflow": "tensorflow", "flax": "flax", "scipy": "scipy", "einops": "einops"}
-
-
-class Missing(Exception):
-    """A framework that cannot be used here; the message says why, with the line that installs it."""
-
 
 class Numpy:
     """NumPy: no gradient of its own."""
@@ -114,6 +104,10 @@ class Numpy:
         outputs, rest = function(inputs)
         return outputs, rest, None
 
+    def differentiates(self, function: Any) -> bool:
+        """Has the framework a gradient of this function?"""
+        return self.autograd
+
     def seed(self, seed: int) -> None:
         np.random.seed(seed)                                                    # noqa: NPY002  (it is the user's)
 
@@ -126,7 +120,7 @@ def _poison(dtype: Any) -> Any:
 
 
 class Numba(Numpy):
-    """Functions that launch Numba's CUDA kernels, or are compiled by it for the CPU: NumPy arrays go in and come out."""
+    """Functions that launch Numba's CUDA kernels, or that it compiles for the CPU: NumPy arrays go in and come out."""
 
     name = "numba"
     dtypes = ("float64", "float32")
@@ -245,8 +239,8 @@ class Torch(Numpy):
     def refused(self, value: Any) -> str:
         torch = self.torch
         kind = type(value)
-        if kind not in (torch.Tensor, torch.nn.Parameter) and kind.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
-            return f"is a {kind.__module__}.{kind.__qualname__}, which computes its values in its own way, not a torch.Tensor"
+        if kind.__torch_dispatch__ not in (torch.Tensor.__torch_dispatch__, torch.nn.Parameter.__torch_dispatch__):
+            return f"is a {kind.__module__}.{kind.__qualname__}, which makes up its values, not a torch.Tensor"
         with torch._C.DisableTorchFunctionSubclass():
             if value.device.type == "meta":
                 return "is on the device meta, which holds no values"
@@ -319,6 +313,10 @@ class Triton(Torch):
         needed("triton")
         super().__init__(device)
 
+    def differentiates(self, function: Any) -> bool:
+        """Kernels have no gradient but through a torch.autograd.Function."""
+        return "autograd" in names_used([function])
+
     def _own_device(self) -> str:
         interpreted = os.environ.get("TRITON_INTERPRET", "0") == "1"
         return "cuda" if self.torch.cuda.is_available() and not interpreted else "cpu"
@@ -335,7 +333,7 @@ class Jax(Numpy):
 
     def __init__(self, device: str = "") -> None:
         self.jax = needed("jax")
-        self.on = self.jax.devices(None if not device else device)[0]
+        self.on = self.jax.devices(device or None)[0]
         self.device = {"gpu": "cuda"}.get(self.on.platform, self.on.platform)
 
     def array(self, value: np.ndarray, dtype: str, layout: str = "contiguous") -> Any:
@@ -372,18 +370,22 @@ class Jax(Numpy):
         return
 
     @contextmanager
-    def context(self, dtype: str, gradient: bool) -> Iterator[None]:                # type: ignore[override]
+    def context(self, dtype: str, gradient: bool) -> Iterator[None]:
         with ExitStack() as stack:
             if dtype == "float64":
                 stack.enter_context(_x64(self.jax))
             yield
 
     def trace(self, function: Callable[[list], tuple[list, Any]], inputs: list) -> tuple[list, Any, Callable | None]:
+        kept: list = []
+
         def both(*xs: Any) -> tuple[list, dict]:
             outputs, rest = function(list(xs))
-            return outputs, {name: part for name, part in rest.items() if self.owns(part)}
+            kept.append(rest)
+            return outputs, {name: part for name, part in rest.inner.items() if self.owns(part)}
 
-        outputs, pull, rest = self.jax.vjp(both, *inputs, has_aux=True)
+        outputs, pull, inner = self.jax.vjp(both, *inputs, has_aux=True)
+        rest = kept[-1]._replace(leaves=outputs, kept=None, inner=inner)       # what was traced has no values
         return outputs, rest, lambda dy: list(pull([d.astype(y.dtype) for y, d in zip(outputs, dy)]))
 
     def synchronise(self) -> None:
@@ -405,136 +407,3 @@ def load(name: str, device: str = "") -> Numpy:
     if name not in CLASSES:
         raise Missing(f"no framework is called {name!r}; there are {', '.join(CLASSES)}")
     return CLASSES[name](device)
-
-
-def needed(module: str) -> ModuleType:
-    """An optional package.  Raises Missing with the line that installs it."""
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != module:
-            raise
-        raise Missing(f"{module} is not installed: pip install {INSTALL.get(module, module)}") from None
-
-
-@cache
-def gpu() -> bool:
-    """Is there a GPU that CUDA can use?  Asks the driver, without any framework."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return False
-    count = ctypes.c_int(0)
-    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
-
-
-def imports(source: str) -> set[str]:
-    """The packages that a file imports anywhere in it; none where it is not Python."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return set()
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {name.name.partition(".")[0] for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module.partition(".")[0])
-    return found
-
-
-def prepare(packages: set[str], framework: str = "auto") -> list[str]:
-    """Set what must be set before a file that imports these packages is imported; returns what to tell."""
-    notes = []
-    if "numba" in packages | {framework} and not gpu() and "numba" not in sys.modules:
-        os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
-    if "triton" in packages | {framework} and not gpu() and "triton" not in sys.modules:
-        os.environ.setdefault("TRITON_INTERPRET", "1")
-    if "numba" in packages and os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
-        notes.append("no GPU: CUDA kernels of Numba run in its simulator")
-    if "triton" in packages and os.environ.get("TRITON_INTERPRET") == "1":
-        notes.append("no GPU: kernels of Triton run in its interpreter")
-    if "keras" in packages and "KERAS_BACKEND" not in os.environ and "keras" not in sys.modules:
-        os.environ["KERAS_BACKEND"] = framework if framework in ("torch", "jax") else \
-            "jax" if "jax" in packages and "torch" not in packages else "torch"
-        notes.append(f"keras runs on {os.environ['KERAS_BACKEND']}; KERAS_BACKEND says otherwise")
-    return notes
-
-
-def detect(functions: list[Any], packages: set[str]) -> tuple[str, str]:
-    """(framework, why): what the functions name, else what their file imports, else NumPy.
-
-    Raises Missing where that is not one framework.
-    """
-    for found, why in ((_named(functions), "the function uses"), (packages, "its file imports")):
-        chosen = [name for name in ("triton", "numba", "cupy", "keras", "torch", "jax") if name in found]
-        if chosen[:1] in (["triton"], ["numba"]) and "jax" not in chosen:
-            return chosen[0], f"{why} {chosen[0]}"
-        if chosen[:1] == ["keras"]:
-            return _keras(), f"{why} keras, which runs on {_keras()}"
-        if len(chosen) > 1:
-            raise Missing(f"{why} both {' and '.join(chosen)}: say which with framework={chosen[0]}")
-        if chosen:
-            return chosen[0], f"{why} {chosen[0]}"
-        if "numpy" in found:
-            return "numpy", f"{why} numpy"
-    return "numpy", "nothing names another framework"
-
-
-def _keras() -> str:
-    backend = needed("keras").config.backend()
-    if backend not in ("torch", "jax", "numpy"):
-        raise Missing(f"keras runs on {backend}, which is not known here: set KERAS_BACKEND=torch or jax")
-    return backend
-
-
-def _named(functions: list[Any]) -> set[str]:
-    """The packages of everything that functions name: directly, or through others of the same file."""
-    found: set[str] = set()
-    seen: set[int] = set()
-    queue = list(functions)
-    while queue:
-        function = queue.pop()
-        function = getattr(function, "__func__", function)
-        while hasattr(function, "__wrapped__"):
-            function = function.__wrapped__
-        if id(function) in seen or function is None:
-            continue
-        seen.add(id(function))
-        if isinstance(function, type):
-            found |= {base.__module__.partition(".")[0] for base in function.__mro__}
-            queue += [part for part in vars(function).values() if isinstance(part, (FunctionType, staticmethod))]
-        elif isinstance(function, FunctionType):
-            found |= {_package(note) for note in function.__annotations__.values()}
-            found |= imported_in(function.__code__)
-            for name in _names(function.__code__):
-                value = function.__globals__.get(name)
-                found.add(_package(value))
-                if getattr(value, "__module__", None) == function.__module__ and callable(value):
-                    queue.append(value)
-        else:
-            found |= {_package(function), type(function).__module__.partition(".")[0]}
-            found |= {base.__module__.partition(".")[0] for base in type(function).__mro__}
-            queue += [part for part in (getattr(function, "fn", None), getattr(function, "py_func", None)) if part]
-    return found
-
-
-def _package(value: Any) -> str:
-    if isinstance(value, str):
-        return value.partition(".")[0]
-    name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or ""
-    if name in ("", "builtins", "typing"):
-        name = type(value).__module__
-    return name.partition(".")[0] if isinstance(name, str) else ""
-
-
-def _names(code: CodeType) -> set[str]:
-    inner = [_names(part) for part in code.co_consts if isinstance(part, CodeType)]
-    return set(code.co_names).union(*inner)
-
-
-def imported_in(code: CodeType) -> set[str]:
-    """The packages that a function imports in its body."""
-    names = _names(code)
-    return {name for name in (*NAMES, "keras") if name in names}
-

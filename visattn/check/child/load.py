@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from . import frameworks
+from . import packages
 from .raised import described
 from .records import Spec
 
@@ -30,21 +30,21 @@ class Loaded(NamedTuple):
 
 
 def find(spec: Spec, forward: Any = None, backward: Any = None) -> Loaded:
-    """The function that a Spec names, or those given.  Raises CannotLoad, or frameworks.Missing."""
+    """The function that a Spec names, or those given.  Raises CannotLoad, or packages.Missing."""
     if forward is not None:
         return _given(forward, backward, spec)
     path = Path(spec.file) if spec.file else None
     if path is None and not spec.module:
         raise CannotLoad("neither a file, a module nor a function is named")
     source = _source(spec, path)
-    packages = frameworks.imports(source)
-    notes = frameworks.prepare(packages, spec.framework)
+    imported = packages.imports(source)
+    notes = packages.prepare(imported, spec.framework)
     label = path.name if path else spec.module
     try:
         module = _from_file(path) if path else importlib.import_module(spec.module)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        install = frameworks.INSTALL.get(package)
+        install = packages.INSTALL.get(package)
         raise CannotLoad(f"{label} imports {error.name}, which is not installed" +
                          (f": pip install {install}" if install else "")) from error
     except (Exception, SystemExit) as error:
@@ -57,7 +57,7 @@ def find(spec: Spec, forward: Any = None, backward: Any = None) -> Loaded:
         raise CannotLoad(f"{label}:{name} is a {type(found).__name__}, not a function")
     by_hand = _attribute(module, spec.backward, label) if spec.backward else _backward_of(module, name)
     file = getattr(module, "__file__", None) or ""
-    return Loaded(found, by_hand, name.rpartition(".")[2] if name != "forward" else spec.op or name, (file,), packages,
+    return Loaded(found, by_hand, name.rpartition(".")[2] if name != "forward" else spec.op or name, (file,), imported,
                   tuple(notes))
 
 
@@ -69,9 +69,10 @@ def _given(forward: Any, backward: Any, spec: Spec) -> Loaded:
     module = sys.modules.get(getattr(inner, "__module__", None) or "")
     file = code.co_filename if code else getattr(module, "__file__", None) or ""
     name = getattr(forward, "__name__", "") or type(forward).__name__
-    packages = set() if module is None else {
+    imported = set() if module is None else {
         value.__name__.partition(".")[0] for value in list(vars(module).values()) if isinstance(value, ModuleType)}
-    return Loaded(forward, backward, name if name not in ("forward", "<lambda>") else spec.op or name, (file,), packages)
+    name = spec.op if spec.op and name in ("forward", "<lambda>") else name
+    return Loaded(forward, backward, name, (file,), imported)
 
 
 def _source(spec: Spec, path: Path | None) -> str:

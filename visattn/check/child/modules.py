@@ -1,4 +1,4 @@
-"""What can be called, whatever it is: a function, a class, a torch module or keras layer, or a function that builds one.
+"""What can be called, whatever it is: a function, a class, a torch module, a keras layer, a function that builds one.
 
 Each becomes an `Opened`: a function of arrays, of which some are weights that live in the module.  Weights are put in
 by value and are arguments like any other, so that the framework's own gradient reaches them in the operator's layout.
@@ -23,12 +23,50 @@ class Opened(NamedTuple):
     fit: Fit
     run: Callable[[list, dict[str, Any], dict[str, Any]], Any]      # of args, keywords, weights by operator's name
     weights: tuple[str, ...] = ()           # the operator's arguments that go to `run` as weights
-    lost: dict[str, str] = {}               # those that it has somewhere unknown: why they have no gradient
+    used: tuple[str, ...] = ()              # those, and options, with which it was built: it does not get them again
+    lost: dict[str, str] = {}               # of these, those without a gradient, and why
     backward: Callable[..., Any] | None = None
-    notes: tuple[str, ...] = ()
 
 
-class Function:
+class Callee:
+    """Something that can be called with an operator's arguments."""
+
+    fit: Fit                                        # how, as far as that is known before it is built
+    takes: tuple[str, ...]
+    dtypes: tuple[str, ...] | None = None           # that it can be given, if not all of its framework
+    backward: Callable[..., Any] | None = None      # its own method
+
+    def open(self, values: dict[str, np.ndarray], options: dict[str, Any], dtype: str, framework: Numpy) -> Opened:
+        """Ready for one case.  Raises Broken, and what a function that builds it raises."""
+        raise NotImplementedError
+
+    def backward_signature(self, given: Callable[..., Any] | None) -> inspect.Signature | None:
+        """Of the gradient that will be called: the object's own method, or that given."""
+        if self.backward is None:
+            return None if given is None else signature_of(given)
+        found = signature_of(self.backward)
+        bound = found is None or inspect.ismethod(self.backward)
+        return found if bound else found.replace(parameters=[*found.parameters.values()][1:])   # type: ignore[union-attr]
+
+
+def callee_of(thing: Any, name: str, spec: Spec) -> Callee:
+    """The kind of Callee that something is."""
+    if inspect.isfunction(thing) and (name.startswith("build") or spec.weights):
+        return Factory(thing, name, spec)
+    if isinstance(thing, type) and not _is_autograd_function(thing):
+        framework = _is_torch(thing) or _is_keras(thing)
+        return Instance(thing(), name, spec) if framework and _needs_nothing(thing) else Factory(thing, name, spec)
+    return Instance(thing, name, spec) if _is_torch(thing) or _is_keras(thing) else Function(thing, name, spec)
+
+
+def _needs_nothing(kind: type) -> bool:
+    """Can it be made without arguments?"""
+    signature = signature_of(kind)
+    return signature is not None and all(
+        p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in signature.parameters.values())
+
+
+class Function(Callee):
     """A plain function; also `apply` of a torch.autograd.Function."""
 
     def __init__(self, function: Callable[..., Any], name: str, spec: Spec):
@@ -44,7 +82,6 @@ class Function:
                 signature = inspect.Signature(own[1:] if plain else own)
         self.fit = forward_fit(signature, name, spec)
         self.takes = self.fit.takes
-        self.dtypes: tuple[str, ...] | None = None
 
     def open(self, values: dict[str, np.ndarray], options: dict[str, Any], dtype: str, framework: Numpy) -> Opened:
         return Opened(self.fit, lambda args, keywords, weights: self.function(*args, **keywords))
@@ -57,16 +94,11 @@ def _is_autograd_function(function: Any) -> bool:
 
 def _plain_setup(function: Any) -> Any:
     """torch's own `setup_context`: while it stands, forward's first parameter is ctx."""
-    return next(base for base in function.__mro__
-                if base.__module__ == "torch.autograd.function" and base.__name__ == "_SingleLevelFunction").setup_context
+    own = (base for base in function.__mro__ if base.__module__ == "torch.autograd.function")
+    return next(base for base in own if base.__name__ == "_SingleLevelFunction").setup_context
 
 
-def is_factory(function: Any, name: str, spec: Spec) -> bool:
-    """Does it return what is to be called?  By its name, `build…`, or because weights of its result are named."""
-    return inspect.isfunction(function) and (name.startswith("build") or bool(spec.weights))
-
-
-class Instance:
+class Instance(Callee):
     """A module or layer that is there already; its sizes are fixed."""
 
     def __init__(self, module: Any, name: str, spec: Spec):
@@ -74,11 +106,12 @@ class Instance:
         self.fit = _call_fit(module, name, spec, spec.weights)
         paths = _paths(module)
         if self.fit.problem and not spec.weights and paths:
-            self.fit = self.fit._replace(problem=f"{self.fit.problem}; if they are weights of {name}, say which: it has "
-                                         + ", ".join(paths))
+            hint = f"if they are weights of {name}, say which: it has {', '.join(paths)}"
+            self.fit = self.fit._replace(problem=f"{self.fit.problem}; {hint}")
         unknown = [path for path in spec.weights.values() if path.removesuffix(".T") not in paths]
         if unknown:
-            self.fit = self.fit._replace(problem=f"{name} has no weight {unknown[0]}; it has {', '.join(paths) or 'none'}")
+            has = ", ".join(paths) or "none"
+            self.fit = self.fit._replace(problem=f"{name} has no weight {unknown[0]}; it has {has}")
         notes = [f"{n} is {path}" for n, path in spec.weights.items()]
         free = [path for path in paths if path not in {p.removesuffix(".T") for p in spec.weights.values()}]
         if free:
@@ -92,12 +125,11 @@ class Instance:
     def open(self, values: dict[str, np.ndarray], options: dict[str, Any], dtype: str, framework: Numpy) -> Opened:
         weights = tuple(n for n in self.spec.weights if n in values)
         layouts = {n: _put(self.spec.weights[n], values[n], _paths(self.module), fixed=True) for n in weights}
-        return Opened(self.fit, _functional(self.module, layouts, dtype, framework), weights,
-                      backward=_own_backward(self.module))
+        return Opened(self.fit, _functional(self.module, layouts, dtype, framework), weights)
 
 
-class Factory:
-    """A function `build(**arrays)` or a class: called with a case's NumPy arrays by their names, gives what is called."""
+class Factory(Callee):
+    """A function `build(**arrays)`, or a class: gets a case's NumPy arrays by their names, gives what is called."""
 
     def __init__(self, build: Callable[..., Any], name: str, spec: Spec):
         self.build, self.name, self.spec = build, name, spec
@@ -106,15 +138,15 @@ class Factory:
         if problem and isinstance(build, type):
             problem += f". Or write def build(**arrays), which gets the arrays of a case and returns the {name} for it"
         self.fit = Fit(name, notes=self.made.notes, problem=problem)
+        self.backward = _own_backward(build) if isinstance(build, type) else None
         self.takes = (*spec.arguments, *spec.options)
         if isinstance(build, type) and not problem:
-            inner = signature_of(getattr(build, "forward", None) or getattr(build, "call", None) or build.__call__)
+            inner = signature_of(_call_of(build))
             if inner is not None:
                 own = inspect.Signature([p for i, p in enumerate(inner.parameters.values()) if i])
                 fit = forward_fit(own, name, spec, elsewhere={*self.made.takes, *spec.weights})
                 self.fit = fit._replace(notes=(*self.made.notes, *fit.notes))
                 self.takes = tuple(dict.fromkeys((*self.made.takes, *spec.weights, *fit.takes)))
-        self.dtypes: tuple[str, ...] | None = None
 
     def open(self, values: dict[str, np.ndarray], options: dict[str, Any], dtype: str, framework: Numpy) -> Opened:
         everything = {**values, **options}
@@ -135,7 +167,6 @@ class Factory:
         paths = _paths(made)
         layouts: dict[str, tuple[str, Callable]] = {}
         lost: dict[str, str] = {}
-        notes = []
         for n in values:
             if n in fit.takes:
                 continue
@@ -143,24 +174,29 @@ class Factory:
                 layouts[n] = _put(self.spec.weights[n], values[n], paths)
             elif found := _holding(values[n], paths, {path for path, _ in layouts.values()}):
                 layouts[n] = found
-                notes.append(f"{n} is {found[0]}, by its values")
-            elif n in self.made.takes:
-                lost[n] = (f"{n} is no argument of what {self.name} returned, and no weight of it holds its values; say "
-                           f"which it is: it has {', '.join(paths) or 'none'}")
-            else:
+            elif n not in self.made.takes:
                 raise Broken("unsupported", f"{self.name} has no place for {n}")
-        return Opened(fit, _functional(made, layouts, dtype, framework), tuple(layouts), lost, _own_backward(made),
-                      tuple(notes))
+            elif _own_backward(made) is None:
+                lost[n] = (f"{n} is no argument of what {self.name} returned, and no weight of it holds its values; "
+                           f"say which it is: it has {', '.join(paths) or 'none'}")
+        used = tuple(n for n in everything if n not in fit.takes and (n in layouts or n in self.made.takes))
+        run = _functional(made, layouts, dtype, framework)
+        return Opened(fit, run, tuple(layouts), used, lost, _own_backward(made))
 
 
 def _call_fit(module: Any, name: str, spec: Spec, elsewhere: Any, whole: bool = True) -> Fit:
-    call = getattr(module, "forward", None) if _is_torch(module) else getattr(module, "call", None) \
-        if _is_keras(module) else module if inspect.isroutine(module) else getattr(module, "forward", module)
-    return forward_fit(signature_of(call), name, spec, elsewhere, whole)                  # type: ignore[arg-type]
+    return forward_fit(signature_of(_call_of(module)), name, spec, elsewhere, whole)
+
+
+def _call_of(thing: Any) -> Callable[..., Any]:
+    """What computes: `call` of a keras layer, `forward` of another object or class, or the thing itself."""
+    if inspect.isroutine(thing):
+        return thing
+    return getattr(thing, "call" if _is_keras(thing) else "forward", None) or thing.__call__
 
 
 def _own_backward(made: Any) -> Callable[..., Any] | None:
-    """`backward` of an object that is no module of a framework."""
+    """`backward` of an object or class that is no module of a framework."""
     return None if _is_torch(made) or _is_keras(made) else getattr(made, "backward", None)
 
 
@@ -171,25 +207,17 @@ def _as(value: Any, dtype: str) -> Any:
     return value.astype("float32" if dtype == "bfloat16" else dtype)
 
 
-def kind_of(thing: Any) -> type | None:
-    """Function, Instance or Factory, by what is to be called."""
-    if isinstance(thing, type):
-        return Function if _is_autograd_function(thing) else Factory
-    if _is_torch(thing) or _is_keras(thing):
-        return Instance
-    return Function
+def _is_torch(thing: Any) -> bool:
+    return _has_base(thing, "torch.nn.modules", "Module") and not _is_keras(thing)
 
 
-def _base(kind: type, module: str, name: str) -> bool:
+def _is_keras(thing: Any) -> bool:
+    return _has_base(thing, "keras.", "Layer")
+
+
+def _has_base(thing: Any, module: str, name: str) -> bool:
+    kind = thing if isinstance(thing, type) else type(thing)
     return any(base.__module__.startswith(module) and base.__name__ == name for base in kind.__mro__)
-
-
-def _is_torch(module: Any) -> bool:
-    return _base(type(module), "torch.nn.modules", "Module") and not _is_keras(module)
-
-
-def _is_keras(module: Any) -> bool:
-    return _base(module if isinstance(module, type) else type(module), "keras.", "Layer")
 
 
 class _policy:
@@ -272,9 +300,13 @@ def _holding(value: np.ndarray, paths: dict[str, Any], used: set[str]) -> Layout
             turned = value.transpose(order)
             if [n for n in turned.shape if n != 1] == bare and np.array_equal(
                     turned.reshape(held.shape).astype(np.float32), held.astype(np.float32), equal_nan=True):
-                found.append((path, lambda a, o=order, s=held.shape: _transposed(a, o).reshape(s)))
+                found.append((path, _laid(order, held.shape)))
                 break
     return found[0] if len(found) == 1 else None
+
+
+def _laid(order: tuple[int, ...], shape: tuple[int, ...]) -> Callable[[Any], Any]:
+    return lambda array: _transposed(array, order).reshape(shape)
 
 
 def _values(weight: Any) -> np.ndarray:
@@ -295,7 +327,7 @@ def _functional(module: Any, layouts: dict[str, Layout], dtype: str, framework: 
         return _functional_torch(module, layouts, dtype, framework)
     if _is_keras(module):
         return _functional_keras(module, layouts)
-    call = module if inspect.isroutine(module) or not hasattr(module, "forward") else module.forward
+    call = _call_of(module)
     return lambda args, keywords, weights: call(*args, **keywords)
 
 

@@ -11,7 +11,7 @@ from .records import Problem
 HERE = str(Path(__file__).resolve().parent)
 LONGEST = 400                               # characters of a message
 SAYS_NO = re.compile(r"(?i)not (yet |currently )?(implemented|supported)|unimplemented|un-?supported|only supports|"
-                     r"does(n't| not) support")
+                     r"does(n't| not) support|got (dtype )?b?float16")
 # Python and NumPy say these of operands that do not fit, which is a mistake and no honest "no".
 IS_A_BUG = re.compile(r"(?i)unsupported operand|not supported between|not supported for the input types|"
                       r"unsupported format")
@@ -68,4 +68,5 @@ def _last(error: BaseException, files: tuple[str, ...]) -> traceback.FrameSummar
                                        for file in files)]
     others = [f for f in frames if not f.filename.startswith(HERE) and "site-packages" not in f.filename
               and not f.filename.startswith("<frozen")]
-    return (theirs or others or [None])[-1]
+    found = theirs or others
+    return found[-1] if found else None

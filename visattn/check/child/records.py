@@ -18,7 +18,7 @@ class Spec(NamedTuple):
     optional: tuple[str, ...] = ()          # those of them that may be left out
     options: tuple[str, ...] = ()           # keyword-only
     required: tuple[str, ...] = ()          # those of them that have no default
-    aliases: dict[str, Any] = {}            # user's name: operator's name, or [name, [[operator's value, user's value]]]
+    aliases: dict[str, Any] = {}            # user's name: operator's, or [operator's, [[its value, user's value], …]]
     weights: dict[str, str] = {}            # argument: path of a weight in a module or layer, ".T" for its transpose
     seed: int = 0
     defaults: dict[str, Any] = {}           # of optional arguments and options
@@ -42,7 +42,8 @@ class Accepts(NamedTuple):
 class Problem(NamedTuple):
     """A promise that one call did not keep."""
 
-    kind: str           # mutated, aliases, changing, shape, dtype, device, missing, raised, unsupported, resource, crash, forged
+    kind: str           # mutated, aliases, changing, shape, dtype, device, missing, raised, unsupported, resource,
+                        # crash, forged
     says: str           # "q was written", "TypeError: …"
     part: str = ""      # "y", "dq", or "" for all
 

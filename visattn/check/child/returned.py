@@ -59,7 +59,8 @@ def read_output(value: Any, framework: Numpy, spec: Spec, name: str) -> Output:
 
 def _by_place(value: Sequence[Any], framework: Numpy, n: int, spec: Spec, name: str) -> Output:
     if not _holds_array(value, framework):
-        raise Broken("dtype", f"{name} returned a {_kind(value)} of {_content(value)}, not a {framework.array_type}", "y")
+        what = f"a {_kind(value)} of {_content(value)}"
+        raise Broken("dtype", f"{name} returned {what}, not a {framework.array_type}", "y")
     first = value[0]
     if n == 1:
         if len(value) > 2 and not hasattr(value, "_fields"):
@@ -67,9 +68,8 @@ def _by_place(value: Sequence[Any], framework: Numpy, n: int, spec: Spec, name: 
                          "other thing may be returned: (y, cache)", "y")
         kept = value[1] if len(value) == 2 else value if len(value) > 2 else None
         return Output([first], kept, _inner(kept, framework))
-    if len(value) == 2 and isinstance(first, (tuple, list)) and not framework.owns(value[1]):
-        if len(first) == n:
-            return Output(list(first), value[1], _inner(value[1], framework))
+    if len(value) == 2 and isinstance(first, (tuple, list)) and not framework.owns(value[1]) and len(first) == n:
+        return Output(list(first), value[1], _inner(value[1], framework))
     arrays = [part for part in value if framework.owns(part)]
     if len(value) == n + 1 and not framework.owns(value[-1]):
         return Output(list(value[:-1]), value[-1], _inner(value[-1], framework))
@@ -138,15 +138,16 @@ def read_gradients(value: Any, framework: Numpy, spec: Spec, name: str, order: S
         parts = [named.get(n) for n in wanted]
     elif isinstance(value, (tuple, list)):
         if value and all(part is not None and not _holds_array([part], framework) for part in value):
-            raise Broken("dtype", f"{name} returned a {_kind(value)} of {_content(value)}, not of {framework.array_type}s")
+            what = f"a {_kind(value)} of {_content(value)}"
+            raise Broken("dtype", f"{name} returned {what}, not of {framework.array_type}s")
         parts = list(value)
         if len(parts) == len(order) > len(wanted):
             parts = [part for n, part in zip(order, parts) if n in wanted]
         while len(parts) > len(wanted) and parts[-1] is None:
             parts.pop()
     elif fields is not None:
-        raise Broken("missing", f"{name} returned a {_kind(value)} of {', '.join(fields) or 'nothing'}; it is asked for "
-                     f"{', '.join('d' + n for n in wanted)}")
+        raise Broken("missing", f"{name} returned a {_kind(value)} of {', '.join(fields) or 'nothing'}; it is asked "
+                     f"for {', '.join('d' + n for n in wanted)}")
     else:
         raise Broken("dtype", f"{name} returned a {_kind(value)}, not {framework.array_type}s")
     if len(parts) != len(wanted):
