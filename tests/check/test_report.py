@@ -30,7 +30,7 @@ WRONG = Report(
      Part("dk", "wrong", "The gradient of k is another formula.", 3e6, "float64", "wide", MAP, UNSCALED),
      Part("dv", "unsupported", "It gives none.", np.inf, "", "")),
     CASES, (Finding("effective scale", "1, where 0.41 is meant", 1.0, False), Finding("rows", "sum to 1")),
-    ("q is called query",), ("a process of its own", "no network"), 1.25)
+    ("q is called query",), ("a process of its own", "network: none, in a namespace", "files: not isolated"), 1.25)
 RIGHT = WRONG._replace(verdict="pass", says="Right: y, dk.", findings=WRONG.findings[1:], parts=(
     Part("y", "pass", "", 0.3, "float64", "wide"), Part("dk", "pass", "", 0.41, "float64", "plain")))
 AS_KERAS = WRONG._replace(op="grid_sample", says="the corners", parts=(
@@ -51,7 +51,8 @@ def any_report(request):
 
 def test_the_first_line_is_the_verdict_in_words():
     assert report.text(WRONG).splitlines()[0] == "✗ wrong: dk lacks the factor 1/√D"
-    assert report.text(RIGHT).splitlines()[0] == "✓ Right: y, dk."
+    assert report.text(RIGHT).splitlines()[0] == "✓ right: y, dk."
+    assert report.text(RIGHT._replace(verdict="imprecise")).splitlines()[0] == "✓ right, but imprecise: y, dk."
     failed = WRONG._replace(verdict="failed", says="failed: it raised")
     assert report.text(failed).splitlines()[0] == "✗ no answer: it raised"
 
@@ -65,7 +66,7 @@ def test_a_part_that_is_not_right_is_told_in_full():
                    "dk[0, 1, 2, 3] of case wide: got 0.1234567, wanted 0.1234599", "within 1.2e-14",
                    "12 of 60 elements are off, only where G is 1 and S is 2 or more.",
                    "✗ effective scale: 1, where 0.41 is meant", "q is called query",
-                   "a process of its own; no network"):
+                   "Ran: a process of its own; protections: network; files: not isolated\n"):
         assert words_ in text, words_
     assert "Where at G = 1: S down, D across\n    · · · ·\n    · · · ·\n    █ █ █ █" in text
 
@@ -83,6 +84,7 @@ def test_verbose_lists_every_case_and_what_was_in_order():
     text = report.text(WRONG, verbose=True)
     assert re.search(r"wide +float64 +3e6 +dk +more keys than queries", text)
     assert "✓ rows: sum to 1" in text
+    assert "Ran: network: none, in a namespace\n" in text
 
 
 def test_a_convention_is_said_as_one_and_never_red():
@@ -101,6 +103,16 @@ def test_a_consistent_gradient_is_told_to_be_right_for_its_own_output():
     for shown in (report.text, report.html):
         assert "It is the gradient of your own output" in shown(WRONG._replace(parts=(part,)))
         assert "It is the gradient of your own output" not in shown(WRONG)
+
+
+def test_what_is_the_same_of_several_parts_is_said_once():
+    twice = WRONG._replace(parts=(WRONG.parts[1], WRONG.parts[1]._replace(name="dq"), WRONG.parts[2]))
+    assert "\ndk and dq: wrong\n" in report.text(twice)
+    for shown in (report.text(twice), report.html(twice)):
+        assert shown.count("The gradient of k is another formula.") == 1
+        assert shown.count("Largest at d") == 2
+    other = WRONG._replace(parts=(WRONG.parts[1], WRONG.parts[1]._replace(name="dq", suspect=HALF_PIXEL)))
+    assert "\ndk: wrong\n" in report.text(other)
 
 
 def test_what_a_function_says_cannot_draw_on_a_terminal():

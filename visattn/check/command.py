@@ -107,8 +107,10 @@ def check_(
     with ours_to_blame():
         if as_json:
             print(json.dumps(report.as_json(found), indent=2, ensure_ascii=False, allow_nan=False))
-        else:
+        elif sys.stdout.isatty():
             report.show(found, console(), verbose)
+        else:
+            print(report.text(found, verbose), end="")
     if not found.passed:
         raise typer.Exit(1)
 

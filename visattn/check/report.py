@@ -49,10 +49,9 @@ def show(report: Report, console: Console, verbose: bool = False) -> None:
         console.print()
         console.print(parts_table(report))
         console.print(Text(words.BOUND, "dim"))
-    for part in report.parts:
-        if part.verdict != "pass" or part.suspect:
-            console.print()
-            console.print(part_in_full(report, part))
+    for parts in words.groups(report):
+        console.print()
+        console.print(in_full(report, parts))
     findings = [f for f in report.findings if verbose or not f.fine]
     if findings:
         console.print("\n[bold]What was seen on the way[/bold]")
@@ -62,7 +61,8 @@ def show(report: Report, console: Console, verbose: bool = False) -> None:
         console.print()
         console.print(cases_table(report))
     remarks = [("Note", note) for note in report.notes]
-    remarks += [("Ran", "; ".join(report.isolation))] if report.isolation else []
+    if report.isolation:
+        remarks += [("Ran", item) for item in report.isolation] if verbose else [("Ran", words.isolation(report))]
     if remarks:
         console.print()
     for what, remark in remarks:
@@ -83,18 +83,19 @@ def parts_table(report: Report) -> Table:
     return table
 
 
-def part_in_full(report: Report, part: Part) -> Group:
-    """Everything about a part that is not simply right."""
-    tone = words.tone(part)
+def in_full(report: Report, parts: list[Part]) -> Group:
+    """Everything about parts that are not simply right, of which the same is said."""
+    part = parts[0]
     rows: list[Any] = [Text(words.clean(part.says))] if part.says else []
     if part.consistent and part.verdict not in RIGHT:
         rows.append(Text("It is the gradient of your own output: mend the output, and it is right, too."))
     if part.suspect:
         rows += about(report, part, part.suspect)
-    if part.map:
-        rows += [Text(words.place(part, part.map)), Text(words.seen(part.map)), *drawn(part.map)]
-    title = Text(f"{words.line(part.name)}: {words.word(part)}", f"bold {STYLE[tone]}")
-    return Group(title, *(Padding(row, (0, 0, 0, 2)) for row in rows))
+    for each in parts:
+        if each.map:
+            rows += [Text(words.place(each, each.map)), Text(words.seen(each.map)), *drawn(each.map)]
+    title = Text(f"{words.several(p.name for p in parts)}: {words.word(part)}", f"bold {STYLE[words.tone(part)]}")
+    return Group(title, *(Padding(row, (0, 0, 0, 2), expand=False) for row in rows))
 
 
 def about(report: Report, part: Part, suspect: Suspect) -> Iterator[Any]:

@@ -60,6 +60,16 @@ def tone_of(report: Report) -> str:
         open_ and all(tone(part) == "other" for part in open_)) else "wrong"
 
 
+def groups(report: Report) -> list[list[Part]]:
+    """The parts that are not simply right, those together of which the same is said."""
+    found: dict[tuple, list[Part]] = {}
+    for part in report.parts:
+        if part.verdict != "pass" or part.suspect:
+            same = part.suspect and (part.suspect.names, part.suspect.line, part.suspect.instead)
+            found.setdefault((part.verdict, part.says, part.consistent, same), []).append(part)
+    return list(found.values())
+
+
 def headline(report: Report) -> str:
     """The verdict and the whole in a sentence: "wrong: dk lacks the factor 1/√D"."""
     libraries = dict.fromkeys(convention(part) for part in report.parts if convention(part))
@@ -67,7 +77,9 @@ def headline(report: Report) -> str:
         first = f"right, as {' and '.join(libraries)} {'does' if len(libraries) == 1 else 'do'} it"
     else:
         first = WORD[report.verdict]
-    says = line(report.says).removeprefix(f"{report.verdict}: ")
+    says = line(report.says)
+    for prefix in (f"{report.verdict}: ", "Right: "):
+        says = says.removeprefix(prefix)
     if says.lower().startswith((first, "not judged")):
         return says
     return f"{first}: {says}" if says else first
@@ -117,6 +129,14 @@ def place(part: Part, m: Map) -> str:
     got, wanted = apart(m.got, m.wanted)
     return (f"Largest at {part.name}[{index}] of case {line(m.case)}: got {got}, wanted {wanted}; "
             f"honest arithmetic is within {plain_number(m.bound)}.")
+
+
+def isolation(report: Report) -> str:
+    """In what the function ran, in a line: what protects from it, and what does not."""
+    first, *others = (line(item) for item in report.isolation)
+    gaps = [item for item in others if "not isolated" in item or item in ("user: yours", "limits: none")]
+    held = [item.partition(":")[0] for item in others if item not in gaps]
+    return "; ".join([first, *([f"protections: {several(held)}"] if held else []), *gaps])
 
 
 class Picture(NamedTuple):
