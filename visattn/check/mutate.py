@@ -19,8 +19,6 @@ import importlib.util
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -34,6 +32,7 @@ from typing import Any, NamedTuple
 from visattn import catalogue
 from visattn._extras import need
 from visattn.check import changes
+from visattn.check.processes import ORDER, Processes, Server, serve
 
 WATCHED = ("visattn.ops.", "visattn.models.")
 SETTINGS = ("conftest.py", "pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
@@ -152,6 +151,10 @@ def run(suite: str, ops: Iterable[str] | None = None, *, parts: bool = False, ou
                 pool.shutdown(wait=False, cancel_futures=True)
                 processes.end()
                 raise
+        doubtful = judge.doubtful({o.by for o in done.values() if o.killed})
+        for key, mutant in zip(keys, wanted, strict=True):
+            if done[key].by in doubtful:
+                done[key] = kept.keep(key, judge.outcome(mutant, whole=True))
         seconds = time.monotonic() - began
         return Matrix(suite, judge.tests, judge.seconds, seconds, tuple(done[key] for key in keys))
 
@@ -188,99 +191,6 @@ class Kept:
         return found
 
 
-class Processes:
-    """Processes that are ended with all their children when time is up, or we are."""
-
-    def __init__(self) -> None:
-        self.groups: set[int] = set()
-        self.servers: list[subprocess.Popen[str]] = []
-        self.ended = False
-
-    def __enter__(self) -> "Processes":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
-        for server in self.servers:
-            server.communicate()
-
-    def end(self) -> None:
-        self.ended = True
-        for group in list(self.groups):
-            _kill(group)
-
-    @contextlib.contextmanager
-    def group(self, number: int) -> Iterator[None]:
-        """A process and those it starts, ended at the end."""
-        self.groups.add(number)
-        try:
-            if self.ended:
-                raise InterruptedError("stopped")
-            yield
-        finally:
-            _kill(number)
-            self.groups.discard(number)
-
-    def run(self, command: list[str], environment: dict[str, str], said: Path, limit: float | None) -> int | None:
-        """The exit status, or None if it was ended after `limit` seconds; what it says goes to a file."""
-        with said.open("wb") as file:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-                                       env=environment, start_new_session=True)
-        with process, self.group(process.pid):
-            try:
-                return process.wait(limit)
-            except subprocess.TimeoutExpired:
-                _kill(process.pid)
-                return None
-
-
-class Server:
-    """A process that has loaded what takes long, and makes a copy of itself for each order (see mutate_plugin)."""
-
-    def __init__(self, processes: Processes, command: list[str], environment: dict[str, str], said: Path) -> None:
-        self.processes, self.command, self.environment, self.said = processes, command, environment, said
-        self.process: subprocess.Popen[str] | None = None        # begun with the first order
-
-    def run(self, order: str, said: Path, limit: float | None) -> int | None:
-        """As `Processes.run`."""
-        if self.process is None:
-            with self.said.open("wb") as said_before:
-                self.process = subprocess.Popen(
-                    self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said_before, text=True,
-                    env=self.environment | {"VISATTN_MUTATE_SERVES": "1"}, start_new_session=True)
-            self.processes.groups.add(self.process.pid)
-            self.processes.servers.append(self.process)
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps([order, str(said)]) + "\n")
-        self.process.stdin.flush()
-        number = self.process.stdout.readline()
-        if not number.strip().isdecimal():
-            raise RuntimeError(f"pytest did not begin: {number}{self.said.read_text(errors='replace')[-2000:]}")
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            _kill(int(number))
-
-        timer = threading.Timer(limit or threading.TIMEOUT_MAX, end)
-        timer.daemon = True
-        timer.start()
-        with self.processes.group(int(number)):
-            status = self.process.stdout.readline()
-            timer.cancel()
-        return None if late.is_set() else int(status or -9)
-
-
-def _kill(group: int) -> None:
-    """End a process that leads a group, and those it started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if hasattr(os, "killpg"):
-            os.killpg(group, signal.SIGKILL)
-        else:
-            os.kill(group, signal.SIGTERM)
-
-
 class Judge:
     """A suite, run once without a change and then once for each."""
 
@@ -288,6 +198,9 @@ class Judge:
         self.suite, self.folder, self.processes, self.limit = suite, folder, processes, limit
         self.tests, self.seconds = 0, 0.0
         self.count = 0
+        self.servers: list[Server] = []
+        self.free: list[Server] = []
+        self.loads: list[str] = []
         self.lock = threading.Lock()
 
     @cached_property
@@ -301,22 +214,51 @@ class Judge:
     def baseline(self, wanted: list[Mutant], kept: Kept) -> None:
         raise NotImplementedError
 
-    def outcome(self, mutant: Mutant) -> Outcome:
+    def outcome(self, mutant: Mutant, whole: bool = False) -> Outcome:
+        """What the suite says to a mistake; `whole`: in one run of all its tests, as they stand."""
         raise NotImplementedError
 
-    def order(self, order: dict[str, Any], run: Callable[[Path, Path], int | None]) -> tuple[int | None, Any, str]:
-        """(exit status or None, report or None, what it printed) of run(order, file for what is printed)."""
+    def doubtful(self, killers: set[str]) -> set[str]:
+        """Tests that fail without any change where those before them are left out: they need a whole run."""
+        return set()
+
+    def command(self, temporary: Path) -> list[str]:
+        """What is run; it may write in a folder."""
+        raise NotImplementedError
+
+    def carry_out(self, order: dict[str, Any], limit: float | None, alone: bool = False
+                  ) -> tuple[int | None, Any, str]:
+        """(exit status or None, report or None, what it printed) of a process with an order, or a server's copy."""
         with self.lock:
             self.count += 1
             place = self.folder / str(self.count)
         place.mkdir()
         report, paper, said = place / "report.json", place / "order.json", place / "said.txt"
         paper.write_text(json.dumps(order | {"report": str(report)}), encoding="utf-8")
-        status = run(paper, said)
+        if alone or not Server.possible:
+            environment = self.environment() | {ORDER: str(paper)}
+            status = self.processes.run(self.command(place / "tmp"), environment, said, limit)
+        else:
+            with self.server() as server:
+                status = server.run(str(paper), said, limit)
         answer = json.loads(report.read_text(encoding="utf-8")) if report.exists() else None
         text = said.read_text(encoding="utf-8", errors="replace")
         shutil.rmtree(place, ignore_errors=True)
         return status, answer, text
+
+    @contextlib.contextmanager
+    def server(self) -> Iterator[Server]:
+        """One that is free; a new one where none is."""
+        with self.lock:
+            number = len(self.servers)
+            server = self.free.pop() if self.free else None
+            if server is None:
+                server = Server(self.processes, self.command(self.folder / f"tmp{number}"), self.environment(),
+                                self.loads, self.folder / f"said{number}.txt")
+                self.servers.append(server)
+        yield server
+        with self.lock:
+            self.free.append(server)
 
     def environment(self) -> dict[str, str]:
         """Nothing is written beside the suite, and every process keeps to one thread."""
@@ -327,11 +269,6 @@ class Judge:
 
 class Pytest(Judge):
     """A path of pytest's."""
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self.servers: list[Server] = []
-        self.free: list[Server] = []
 
     def files(self) -> Iterator[Path]:
         path = Path(self.suite.partition("::")[0]).resolve()
@@ -346,14 +283,14 @@ class Pytest(Judge):
         if key not in kept.lines:
             order: dict[str, Any] = {"sources": {}, "watch": WATCHED, "tests": None, "files": None, "without": []}
             began = time.monotonic()
-            status, report, said = self.order(order, self.alone(None))
+            status, report, said = self.carry_out(order, None, alone=True)
             self.refuse(status, report, said)
             kept.keep(key, report | {"seconds": time.monotonic() - began})
             kept.lines[key] = report | {"seconds": time.monotonic() - began}
         self.report = kept.lines[key]
         self.all: dict[str, dict[str, Any]] = self.report["tests"]
         self.called = {nodeid: frozenset(test["called"]) for nodeid, test in self.all.items()}
-        self.tests, self.seconds = len(self.all), self.report["seconds"]
+        self.tests, self.seconds, self.loads = len(self.all), self.report["seconds"], self.report["loaded"]
 
     def refuse(self, status: int | None, report: Any, said: str) -> None:
         """ValueError where the suite does not pass without a change."""
@@ -367,49 +304,41 @@ class Pytest(Judge):
         last = " / ".join(line for line in said.splitlines()[-5:] if line.strip())
         raise ValueError(f"the suite does not run without any change (pytest ends with {status}): {last}")
 
-    def alone(self, limit: float | None) -> Callable[[Path, Path], int | None]:
-        return lambda paper, said: self.processes.run(
-            self.command(paper.parent / "tmp"), self.environment() | {"VISATTN_MUTATE": str(paper)}, said, limit)
-
-    @contextlib.contextmanager
-    def server(self) -> Iterator[Server]:
-        """One that is free; a new one where none is."""
-        with self.lock:
-            number = len(self.servers)
-            server = self.free.pop() if self.free else None
-            if server is None:
-                server = Server(self.processes, self.command(self.folder / f"tmp{number}"), self.environment(),
-                                self.folder / f"said{number}.txt")
-                self.servers.append(server)
-        yield server
-        with self.lock:
-            self.free.append(server)
-
     def command(self, temporary: Path) -> list[str]:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider",
                    "-p", "visattn.check.mutate_plugin"]
         for plugin, option in (("xdist", ("-n", "0")), ("pytest_cov", ("--no-cov",))):
-            command += option if importlib.util.find_spec(plugin) else ()
+            there = "PYTEST_DISABLE_PLUGIN_AUTOLOAD" not in os.environ and importlib.util.find_spec(plugin)
+            command += option if there else ()
         return [*command, f"--basetemp={temporary}", self.suite]
 
-    def outcome(self, mutant: Mutant) -> Outcome:
+    def outcome(self, mutant: Mutant, whole: bool = False) -> Outcome:
         change = mutant.change
-        source = changes.changed_source(change.op, [change])
+        source = {change.op: changes.changed_source(change.op, [change])}
         function = f"{change.op}:{changes.function_of(change)}"
         if function.endswith(":"):                              # a line that runs when the module is imported
             reached = [t for t in self.all if any(c.startswith(function) for c in self.called[t])]
         else:
             reached = [t for t in self.all if function in self.called[t]]
+        first: list[tuple[list[str] | None, list[str]]] = [(self.ordered(reached), [])] if reached else []
+        others: list[tuple[list[str] | None, list[str]]] = [(None, reached)] if 0 < len(reached) < len(self.all) else []
         began = time.monotonic()
-        for tests, without in ((self.ordered(reached), []), (None, reached)):
-            if tests == [] or (tests is None and (not reached or len(reached) == len(self.all))):
-                continue
-            found = self.shown(source, change.op, tests, without)
+        for tests, without in [(None, [])] if whole else first + others:
+            found = self.shown(source, tests, without)
             if found is not None:
                 return mutant.outcome(*found, time.monotonic() - began, True)
         return mutant.outcome("", "passes" if reached else "not reached", time.monotonic() - began, False)
 
-    def ordered(self, tests: list[str]) -> list[str]:
+    def doubtful(self, killers: set[str]) -> set[str]:
+        doubtful: set[str] = set()
+        while left := [t for t in self.all if t in killers - doubtful]:
+            found = self.shown({}, self.ordered(left), [])
+            if found is None or found[0] not in killers:
+                break
+            doubtful.add(found[0])
+        return doubtful
+
+    def ordered(self, tests: Iterable[str]) -> list[str]:
         """File by file, the quickest first, each in its own order: its tests may share what one of them made."""
         cost: dict[str, float] = {}
         for test in tests:
@@ -417,34 +346,28 @@ class Pytest(Judge):
             cost[file] = cost.get(file, 0.0) + self.all[test]["seconds"]
         return sorted(tests, key=lambda test: (cost[self.all[test]["file"]], self.all[test]["file"]))
 
-    def shown(self, source: str, module: str, tests: list[str] | None, without: list[str]) -> tuple[str, str] | None:
-        """(the first test that failed, its message) if these tests are not pleased with a module's source."""
+    def shown(self, sources: dict[str, str], tests: list[str] | None, without: list[str]) -> tuple[str, str] | None:
+        """(the first test that failed, its message) where some of these tests fail with these sources of modules."""
         chosen = tests if tests is not None else [t for t in self.all if t not in set(without)]
         limit = self.limit or PATIENCE[0] + PATIENCE[1] * sum(self.all[t]["seconds"] for t in chosen)
         files = None if tests is None else sorted({self.all[t]["file"] for t in tests})
-        order = {"sources": {module: source}, "watch": [], "tests": tests, "files": files, "without": without}
-        if sys.platform == "linux":
-            with self.server() as server:
-                status, report, said = self.order(order, lambda paper, said: server.run(str(paper), said, limit))
-        else:
-            status, report, said = self.order(order, self.alone(limit))
+        order = {"sources": sources, "watch": [], "tests": tests, "files": files, "without": without}
+        status, report, said = self.carry_out(order, limit)
         if report is None:
             raise RuntimeError(f"pytest did not begin (exit status {status}): {said[-2000:]}")
-        if status == 0:
+        if status == 0 and report["done"]:
             return None
         if report["failure"]:
             return report["failure"]["by"], report["failure"]["why"]
         if status is None:
             return "time", f"not done after {limit:.0f} s"
         if status == 5 and tests is not None:                   # names that change from run to run: all tests, then
-            return self.shown(source, module, None, [])
+            return self.shown(sources, None, [])
         return "crash", f"pytest ends with {status}: " + (said.strip().splitlines() or [""])[-1][:200]
 
 
 class Function(Judge):
     """A plain function that is called with the operator's module."""
-
-    tests = 1
 
     def files(self) -> Iterator[Path]:
         place = self.suite.rpartition(":")[0]
@@ -461,7 +384,7 @@ class Function(Judge):
         yield Path(spec.origin)
 
     def baseline(self, wanted: list[Mutant], kept: Kept) -> None:
-        self.tests = 1
+        self.loads = ["visattn.gradcheck", *dict.fromkeys(m.op for m in wanted)]
         for op in dict.fromkeys(m.op for m in wanted):
             status, report, said = self.call(op, None)
             if report is None:
@@ -471,8 +394,9 @@ class Function(Judge):
                 raise ValueError(f"{self.suite} rejects {_short(op)} without any change, so it can judge none: "
                                  + report["why"])
             self.seconds += report["seconds"]
+        self.tests = 1
 
-    def outcome(self, mutant: Mutant) -> Outcome:
+    def outcome(self, mutant: Mutant, whole: bool = False) -> Outcome:
         began = time.monotonic()
         status, report, said = self.call(mutant.op, mutant.change)
         seconds = time.monotonic() - began
@@ -486,9 +410,10 @@ class Function(Judge):
     def call(self, op: str, change: changes.Change | None) -> tuple[int | None, Any, str]:
         order = {"suite": self.suite, "op": op, "change": change}
         limit = self.limit or PATIENCE[0] + PATIENCE[1] * self.seconds
-        return self.order(order, lambda paper, said: self.processes.run(
-            [sys.executable, "-m", "visattn.check.mutate"], self.environment() | {"VISATTN_MUTATE": str(paper)}, said,
-            limit))
+        return self.carry_out(order, limit)
+
+    def command(self, temporary: Path) -> list[str]:
+        return [sys.executable, "-m", "visattn.check.mutate"]
 
 
 def _judge(suite: str, folder: Path, processes: Processes, limit: float | None) -> Judge:
@@ -561,8 +486,10 @@ def accepts(function: Callable[[Any], Any], op: Any) -> tuple[bool, str]:
     return accepted, "passes" if accepted else "returns False"
 
 
-def _child(order: dict[str, Any]) -> None:
+def _child() -> None:
     """Call a function with an operator, changed or not, and write what it says."""
+    serve()
+    order = json.loads(Path(os.environ[ORDER]).read_text(encoding="utf-8"))
     op = importlib.import_module(order["op"])
     if order["change"] is not None:
         op = changes.changed(op, changes.Change(*order["change"]))
@@ -578,4 +505,4 @@ def _child(order: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    _child(json.loads(Path(os.environ["VISATTN_MUTATE"]).read_text(encoding="utf-8")))
+    _child()

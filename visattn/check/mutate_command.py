@@ -7,7 +7,6 @@ Exit status: 0 all are killed; 1 some survive; 2 a mistake of the user's, and a 
 import csv
 import io
 import json
-import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -136,13 +135,14 @@ def picture(found: kill.Matrix) -> Any:
     panels = -(-len(found.outcomes) // PANEL)
     high = -(-len(found.outcomes) // panels)
     names = [f"{o.op}: {o.mistake}" for o in found.outcomes]
-    fig, axes = plot.figure(1, panels, size=(panels * (3.4 + 0.2 * len(columns)), 1.9 + 0.15 * high), squeeze=False)
-    for i, ax in enumerate(axes[0] if axes.ndim == 2 else axes):
+    fig, axes = plot.figure(1, panels, size=(panels * (4.2 + 0.2 * len(columns)), 1.9 + 0.15 * high), squeeze=False)
+    for i, ax in enumerate(axes[0]):
         part = slice(i * high, (i + 1) * high)
         cells = [[0 if column(o) != c else 1 if o.killed else 2 for c in columns] for o in found.outcomes[part]]
-        plot.verdicts(ax, cells, names[part], columns, x="file of the first test that fails", y="mistake",
-                      title=f"{os.path.relpath(found.suite) if os.path.exists(found.suite) else found.suite}"
-                      if i == 0 else "")
+        plot.verdicts(ax, cells, names[part], columns, x="first file to fail", y="mistake")
+    with plot.style():
+        killed = len(found.outcomes) - len(found.survivors)
+        fig.suptitle(f"{found.suite} kills {killed} of {len(found.outcomes)} mistakes", x=0.01, ha="left", fontsize=10)
     return fig
 
 

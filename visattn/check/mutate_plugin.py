@@ -1,6 +1,6 @@
 """What `visattn mutate` loads into pytest: one module gets another source, and what the tests did is written down.
 
-VISATTN_MUTATE names a JSON file, an order:
+VISATTN_ORDER names a JSON file, an order:
 
     sources   {module: the source that is run when that module is first imported}; the files stay as they are
     watch     prefixes of modules in which it is recorded which functions were called; [] outside the baseline
@@ -9,20 +9,14 @@ VISATTN_MUTATE names a JSON file, an order:
     without   node ids to leave out
     report    the file to write
 
-It imports nothing of visattn, so that whatever the tests import is imported by them.
-
-With VISATTN_MUTATE_SERVES set instead, pytest stops when it has loaded its plugins and nothing of the suite, and takes
-orders from stdin, one a line: [order, file for what is printed].  A copy of the process carries out each; its number
-and its exit status are answered.  So what takes longest, loading NumPy, pytest and Hypothesis, is done once.
+Of visattn it imports nothing that a test might, so that whatever the tests import is imported by them.  In a server
+(see processes) the order comes when pytest has loaded its plugins, and nothing of the suite.
 """
 
 import ast
-import gc
 import json
 import os
 import sys
-import warnings
-from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
@@ -31,8 +25,11 @@ from typing import Any
 
 import pytest
 
-BEFOREHAND = ("numpy", "numpy.testing", "jaxtyping", "hypothesis.strategies", "rich.console", "typer",
-              "matplotlib.figure", "matplotlib.backends.backend_agg")
+from visattn.check.processes import ORDER, serve
+
+# Loaded before the first order, if the run without a change loaded it.
+BEFOREHAND = ("numpy", "numpy.testing", "jaxtyping", "hypothesis", "hypothesis.strategies", "typer", "rich.console",
+              "matplotlib.figure", "matplotlib.backends.backend_agg", "scipy.special", "PIL.Image", "sklearn")
 SAYS = "_visattn_was_called"            # in a watched module, the function that every function of it calls first
 
 
@@ -173,7 +170,8 @@ class Plugin:
                 for name in test["fixtures"]:
                     called |= self.fixtures.get(name, set())
                 tests[nodeid] = {"file": test["file"], "seconds": test["seconds"], "called": sorted(called)}
-        report = {"failure": self.failure, "tests": tests, "done": done}
+        loaded = [name for name in BEFOREHAND if name in sys.modules]
+        report = {"failure": self.failure, "tests": tests, "loaded": loaded, "done": done}
         path = Path(self.order["report"])
         path.with_suffix(".new").write_text(json.dumps(report), encoding="utf-8")
         path.with_suffix(".new").replace(path)
@@ -198,35 +196,7 @@ class Watcher(Plugin):
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: Any) -> Any:
     """Plugins are loaded, nothing of the suite is, and output is not captured yet."""
-    if "VISATTN_MUTATE_SERVES" in os.environ:
-        serve()
-    order = json.loads(Path(os.environ["VISATTN_MUTATE"]).read_text(encoding="utf-8"))
+    serve()
+    order = json.loads(Path(os.environ[ORDER]).read_text(encoding="utf-8"))
     early_config.pluginmanager.register((Watcher if order["watch"] else Plugin)(order), "visattn-mutate")
     return (yield)
-
-
-def serve() -> None:
-    """Take orders for as long as there are any; return in each copy of this process that has one to carry out."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for name in BEFOREHAND:
-            try:
-                import_module(name)
-            except ImportError:
-                continue
-    gc.collect()
-    gc.freeze()
-    for line in sys.stdin:
-        order, said = json.loads(line)
-        process = os.fork()
-        if process == 0:
-            os.setsid()
-            printed = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            for there, here in ((os.open(os.devnull, os.O_RDONLY), 0), (printed, 1), (printed, 2)):
-                os.dup2(there, here)
-            os.environ["VISATTN_MUTATE"] = order
-            del os.environ["VISATTN_MUTATE_SERVES"]
-            return
-        print(process, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
-    os._exit(0)
