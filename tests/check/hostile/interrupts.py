@@ -1,0 +1,5 @@
+"""Raises what is meant for the keyboard."""
+
+
+def forward(x):
+    raise KeyboardInterrupt
