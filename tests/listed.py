@@ -1,10 +1,9 @@
-"""What must hold of the changes and cases listed with an operator (visattn/check/mistakes/…), for the tests of each family.
+"""What must hold of the changes and cases that are listed with an operator, for the tests of each family.
 
     @pytest.mark.parametrize(("module", "change"), listed.of("pairs", "equal"))
 """
 
 from functools import cache
-from importlib import import_module
 
 import numpy as np
 import pytest
@@ -32,8 +31,7 @@ def name(op):
 @cache
 def cases_of(op):
     """Those of the operator alone, and two draws of its example, in double precision."""
-    names = [case.__name__ for case in import_module(f"visattn.check.mistakes.{op.__name__.partition('.ops.')[2]}").CASES]
-    return cases.cases(op, "float64", names=["plain_0", "bare", *names])
+    return cases.cases(op, "float64", names=["plain_0", "bare", *(maker.__name__ for maker in cases.own(op))])
 
 
 @cache
@@ -57,7 +55,7 @@ def results(op, change=None):
 
 
 def distance(one, other):
-    """The largest difference between two results, relative to the largest number; infinite where they do not compare."""
+    """The largest difference of two results, relative to the largest number; infinite where they do not compare."""
     if one is None or other is None:
         return 0.0 if one is other else np.inf
     if one.shape != other.shape or not np.array_equal(np.isfinite(one), np.isfinite(other)):

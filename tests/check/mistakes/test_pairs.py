@@ -1,4 +1,4 @@
-"""What is listed with the operators that weigh pairs: each change does what it says it does, and only one does it."""
+"""What is listed with the operators that weigh pairs: each change does what it says, and no other does it."""
 
 import listed
 import pytest
