@@ -154,16 +154,16 @@ class Factory(Callee):
         args, keywords = self.made.bind(cast)
         with _policy(self.build, dtype):
             made = self.build(*args, **keywords)
-        if not callable(made):
+        if not callable(made) and not hasattr(made, "forward"):
             raise Broken("missing", f"{self.name} returned a {type(made).__name__}, which cannot be called")
         if _is_keras(made) and not made.built:
-            fit = _call_fit(made, self.name, self.spec, values)
+            fit = self._fit(made)
             inputs = {n: framework.array(v, dtype) for n, v in everything.items() if n in fit.takes
                       and isinstance(v, np.ndarray)}
             args, keywords = fit.bind(inputs | {n: v for n, v in options.items() if n in fit.takes and n not in inputs})
             with _policy(self.build, dtype):
                 made(*args, **keywords)
-        fit = _call_fit(made, self.name, self.spec, {*self.made.takes, *self.spec.weights}, whole=False)
+        fit = self._fit(made)
         paths = _paths(made)
         layouts: dict[str, tuple[str, Callable]] = {}
         lost: dict[str, str] = {}
@@ -182,6 +182,18 @@ class Factory(Callee):
         used = tuple(n for n in everything if n not in fit.takes and (n in layouts or n in self.made.takes))
         run = _functional(made, layouts, dtype, framework)
         return Opened(fit, run, tuple(layouts), used, lost, _own_backward(made))
+
+
+    def _fit(self, made: Any) -> Fit:
+        """How what was built is called: with what it names; *args and **keywords get nothing of what built it."""
+        fit = _call_fit(made, self.name, self.spec, self.spec.weights, whole=False)
+        if fit.problem:
+            fit = _call_fit(made, self.name, self.spec, {*self.made.places.values(), *self.spec.weights})
+        if fit.problem:
+            raise Broken("raised", fit.problem)
+        spread = {*self.made.takes} - {*fit.places.values()}
+        return fit._replace(starred=tuple(n for n in fit.starred if n not in spread),
+                            rest=tuple(n for n in fit.rest if n not in spread))
 
 
 def _call_fit(module: Any, name: str, spec: Spec, elsewhere: Any, whole: bool = True) -> Fit:

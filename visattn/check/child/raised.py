@@ -29,7 +29,7 @@ def problem_of(error: BaseException, files: tuple[str, ...], part: str = "") -> 
 
 def kind_of(error: BaseException) -> str:
     """What an exception says about the function that raised it."""
-    said = str(error)
+    said = _said(error)
     if isinstance(error, NotImplementedError):
         return "unsupported"
     if isinstance(error, MemoryError) or "out of memory" in said.lower():
@@ -44,10 +44,7 @@ def kind_of(error: BaseException) -> str:
 
 def described(error: BaseException, files: tuple[str, ...]) -> str:
     """TypeError: … (student.py, line 12: a = q @ k)"""
-    try:
-        said = " ".join(str(error).split())
-    except Exception:                       # an exception whose own text fails
-        said = "(its message cannot be read)"
+    said = _said(error)
     if len(said) > LONGEST:
         said = said[:LONGEST] + " …"
     text = f"{type(error).__name__}: {said}" if said else type(error).__name__
@@ -59,6 +56,14 @@ def described(error: BaseException, files: tuple[str, ...]) -> str:
         return text
     line = linecache.getline(where.filename, where.lineno or 0).strip()
     return f"{text} ({Path(where.filename).name}, line {where.lineno}{': ' if line else ''}{line})"
+
+
+def _said(error: BaseException) -> str:
+    """Its message, in one line."""
+    try:
+        return " ".join(str(error).split())
+    except Exception:                       # an exception whose own text fails
+        return "(its message cannot be read)"
 
 
 def _last(error: BaseException, files: tuple[str, ...]) -> traceback.FrameSummary | None:
