@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from visattn.check.changes import mistake
+from visattn.check.changes import equal, mistake, plain
 
 Y = "y = np.where(abs(x) < 0.46875, centre, np.copysign(flank, x))"
 DX = "return (dy * (2 / math.pi ** 0.5) * bell(np.clip(x, -30, 30)),)"
@@ -27,6 +27,16 @@ CHANGES = [
             "The derivative lacks its 2: dx = dy ⊙ 2/√π e^{-x²}."),
     mistake("half_in_the_exponent", DX, "return (dy * (2 / math.pi ** 0.5) * bell(np.clip(x, -30, 30), 0.5),)",
             "The exponent has a ½ too many, which belongs to the normal density: dx = dy ⊙ 2/√π e^{-x²}."),
+    plain("bell_in_one_piece",
+          "h = np.rint(16 * x) / 16\nreturn np.exp(-a * h * h) * np.exp(-a * (x - h) * (x + h))",
+          "return np.exp(-a * x * x)",
+          "Rounding x to a sixteenth is no error, since both factors have it."),
+    plain("smaller_polynomials", "y = np.where(z < 0.46875, centre, _quotient(FLANK, np.minimum(z, 4)))",
+          "smaller = [[c / 128 for c in polynomial] for polynomial in FLANK]\n"
+          "y = np.where(z < 0.46875, centre, _quotient(smaller, np.minimum(z, 4)))",
+          "The quotient is the same; no library that has float16 would let these polynomials overflow there."),
+    equal("of_a_library", Y, Y + " * np.exp(np.zeros_like(x))",
+          "A factor of 1, known as well as an exponential is: a library's erf may be as inexact."),
 ]
 
 

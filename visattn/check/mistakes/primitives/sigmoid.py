@@ -29,7 +29,6 @@ CHANGES = [
     convention("hard", "y = np.where(x >= 0, 1, e) / (1 + e)", "y = np.clip(x + 3, 0, 6) / 6",
                "This is the hard sigmoid, min(max(x + 3, 0), 6) / 6: straight lines, as in MobileNetV3.",
                by="torch.nn.functional.hardsigmoid"),
-    equal("one_formula", "y = np.where(x >= 0, 1, e) / (1 + e)", "y = 1 / (1 + np.exp(-x))"),
     equal("tanh", "y = np.where(x >= 0, 1, e) / (1 + e)", "y = 0.5 * (1 + np.tanh(x / 2))"),
 ]
 
