@@ -3,12 +3,13 @@
     findings = check(ops.attention, call, {"T": 4096, "S": 4096}, "float32", rng)
     consistent(call, args, options, dy)             # {argument: (is it the derivative of that forward?, error)}
 
-Softmax is blind to what all scores of a query share, so Σ_s dk_s = 0; its weights sum to one, so Σ_s dv_s = Σ_t do_t; scores
-see only products of q and k, so ⟨q, dq⟩ = ⟨k, dk⟩; a convolution is linear, so ⟨dy, y⟩ = ⟨dx, x⟩ = ⟨dw, w⟩.  A function that
-breaks such a law is wrong, whatever its scale and its mask; one that keeps them all may still be another operator.
+Softmax is blind to what all scores of a query share, so Σ_s dk_s = 0; its weights sum to one, so Σ_s dv_s = Σ_t do_t;
+scores see only products of q and k, so ⟨q, dq⟩ = ⟨k, dk⟩; a convolution is linear, so ⟨dy, y⟩ = ⟨dx, x⟩ = ⟨dw, w⟩.  A
+function that breaks such a law is wrong, whatever its scale and its mask; one that keeps them all may still be another
+operator.
 
-How much a law may be missed by is derived, not chosen: rounding in the precision at hand, times the growth of sums of so
-many terms, times the norms of what is summed.  The numbers given are sixteenths below 8, exact in every precision.
+How much a law may be missed by is derived, not chosen: rounding in the precision at hand, times the growth of sums of
+so many terms, times the norms of what is summed.  The numbers given are sixteenths up to 8, exact in every precision.
 """
 
 import math
@@ -28,6 +29,7 @@ Laws = Iterator["Finding | None"]
 
 SIZES = {"N": 2, "G": 2, "T": 24, "S": 32, "D": 8, "E": 12, "C": 6, "H": 10, "W": 13, "O": 5, "M": 4, "V": 9}
 EPS = 2.0 ** -10            # no library's ε is larger
+PAIRS_MASKED = 1 << 22      # pairs of a query and a key up to which a mask of them is made
 
 
 class Unanswered(Exception):
@@ -45,7 +47,7 @@ class Asked:
         return np.clip(np.round(16 * (self.rng.normal(size=shape) + mean)) / 16, -4, 4)
 
     def __call__(self, args: dict[str, Any], options: dict[str, Any], dy: Any = None) -> Any:
-        """(y, {argument: gradient}); the gradients are {} without dy."""
+        """(y, {argument: gradient, None where there is none}); no gradients without dy."""
         try:
             answer = self.call(args, options, None if dy is None else [dy])
         except Exception:
@@ -55,9 +57,11 @@ class Asked:
         y = np.asarray(answer[0][0], np.float64)
         if dy is None:
             return y, {}
-        grads = answer[1]
-        if grads is None or len(grads) != len(args) or y.shape != dy.shape:
+        if y.shape != dy.shape:
             raise Unanswered
+        grads = answer[1]
+        if grads is None or len(grads) != len(args):
+            return y, dict.fromkeys(args)
         return y, {name: None if g is None else np.asarray(g, np.float64) for name, g in zip(args, grads)}
 
     def unit(self, *lengths: float) -> float:
@@ -70,15 +74,15 @@ class Asked:
         """A finding whose value is the largest error in units of what is allowed."""
         ratio = float(np.max(np.abs(error) / (allowed + self.precision.tiny), initial=0.0))
         fine = ratio <= 1                                       # NaN is not
-        return Finding(name, says if fine else f"{says[:-1]} does not hold, by {ratio:.3g} times what rounding allows: "
-                       f"{broken}", ratio, fine)
+        missed = f"{says[:-1]}: this is missed by {ratio:.3g} times what rounding allows. "
+        return Finding(name, says if fine else f"{missed}{broken[0].upper()}{broken[1:]}.", ratio, fine)
 
 
 def check(op: ModuleType, call: Call, sizes: dict[str, int] | None = None, precision: "str | Precision" = "float32",
           rng: Any = None) -> list[Finding]:
     """[Finding] of every law that is known of `op`, kept or broken; of an operator of which none is known, none.
 
-    call       call(args, options, dy) is (leaves of y, gradients of the arguments given, or None); dy None: forward only
+    call       call(args, options, dy) is (leaves of y, gradients of the arguments given, or None, as without dy)
     sizes      {letter of an axis: size}, for those that should not be as in SIZES
     precision  in which the function computes
 
@@ -92,8 +96,8 @@ def check(op: ModuleType, call: Call, sizes: dict[str, int] | None = None, preci
         for laws in LAWS.get(name, ()):
             try:
                 found.extend(finding for finding in laws(asked) if finding is not None)
-            except Unanswered:
-                continue
+            except (Unanswered, TypeError, ValueError, LookupError):
+                continue                                        # what has another shape is judged elsewhere
     return found
 
 
@@ -116,16 +120,18 @@ def pairs_laws(f: Asked) -> Laws:
     R = Gq // G
     masks: list[tuple[str, dict[str, Any]]] = [("", {})]
     if f.name != "additive":
-        masks.append((", causal", {"causal": "top_left"}))
-    seen = f.rng.random((1, 1, T, S)) < 0.6
-    seen[..., 0] = True
-    masks.append((", masked", {"mask": seen}))
+        masks.append((" (causal)", {"causal": "top_left"}))
+    if T * S <= PAIRS_MASKED:
+        seen = f.rng.random((1, 1, T, S)) < 0.6
+        seen[..., 0] = True
+        masks.append((" (masked)", {"mask": seen}))
     q, k, v = f.normal(N, Gq, T, D), f.normal(N, G, S, D), f.normal(N, G, S, E, mean=1)
     do = f.normal(N, Gq, T, E, mean=0.5)
     weights = {} if f.name != "additive" else {
         "wa": f.normal(D, D) / 4, "ua": f.normal(D, D) / 4, "va": f.normal(D)}
-    # Scores, if nothing divides them, and what of them an exponential makes of their error.
-    score = 1 + (float(norm(q, -1).max() * norm(k, -1).max()) if not weights else float(abs(weights["va"]).sum()))
+    scale = scale_of(f) if not weights else 1.0
+    # The largest score at most, which an exponential turns from an absolute error into a relative one.
+    score = 1 + (float(abs(weights["va"]).sum()) if weights else scale * float(norm(q, -1).max() * norm(k, -1).max()))
     unit = f.unit(D, S, E, T) * score
     top = abs(v).max(-2, keepdims=True)                         # (N, G, 1, E): no mean of values is larger
     for suffix, options in masks:
@@ -147,13 +153,14 @@ def pairs_laws(f: Asked) -> Laws:
                         "output and dv do not come from the same weights")
         if dk is not None and not weights:
             rows = abs(q).reshape(N, G, R * T, D)
-            yield f.law(f"Σ dk = 0{suffix}", dk.sum(2), unit * (rows * size).sum(2),
+            yield f.law(f"Σ dk = 0{suffix}", dk.sum(2), scale * unit * (rows * size).sum(2),
                         "The gradients of the keys sum to 0.",
                         "da must sum to 0 in each row, da = p (dp - Σ p dp): softmax is blind to what all scores share")
         if dk is not None and dq is not None and not weights:
             allowed = norm(q.reshape(N, G, R * T, D), -1) * size[..., 0] * norm(k, -1).max(-1)[..., None]
             yield f.law(f"⟨q, dq⟩ = ⟨k, dk⟩{suffix}",
-                        inner(q, dq, (2, 3)).reshape(N, G, R).sum(2) - inner(k, dk, (2, 3)), unit * allowed.sum(2),
+                        inner(q, dq, (2, 3)).reshape(N, G, R).sum(2) - inner(k, dk, (2, 3)),
+                        scale * unit * allowed.sum(2),
                         "⟨q, dq⟩ is ⟨k, dk⟩.",
                         "dq and dk do not come from the same da, or one lacks the scale, a part of the keys or a head")
         ones, _ = f({"q": q, "k": k, "v": np.ones_like(v), **weights}, options)
@@ -162,14 +169,29 @@ def pairs_laws(f: Asked) -> Laws:
             c = f.normal(1, 1, 1, D)
             moved, _ = f({"q": q, "k": k + c, "v": v}, options)
             yield f.law(f"k + c{suffix}", moved - o,
-                        2 * unit * (1 + float(norm(c) * norm(q, -1).max())) * np.repeat(top, R, 1),
+                        2 * unit * (1 + scale * float(norm(c) * norm(q, -1).max())) * np.repeat(top, R, 1),
                         "What is added to all keys changes nothing.",
                         "scores that differ by the same number for all keys give other weights")
     order = f.rng.permutation(S)
     o, _ = f({"q": q, "k": k, "v": v, **weights}, {})
     other, _ = f({"q": q, "k": k[:, :, order], "v": v[:, :, order], **weights}, {})
-    yield f.law("order of the keys", other - o, 2 * unit * np.repeat(top, R, 1), "The order of the keys does not matter.",
-                "some keys are dropped, or count by their place")
+    yield f.law("order of the keys", other - o, 2 * unit * np.repeat(top, R, 1),
+                "The order of the keys does not matter.", "some keys are dropped, or count by their place")
+
+
+def scale_of(f: Asked) -> float:
+    """What the function multiplies scores by, asked with one query and two keys; 1 where it does not say."""
+    Gq = 2 * f.sizes["G"] if f.name == "grouped_query" else f.sizes["G"]
+    q, k = np.zeros((1, Gq, 1, f.sizes["D"])), np.zeros((1, f.sizes["G"], 2, f.sizes["D"]))
+    q[..., 0], k[..., 1, 0] = 1, 1
+    v = np.zeros((1, f.sizes["G"], 2, f.sizes["E"]))
+    v[..., 0, 0] = 1                                            # o is p_0 of both keys
+    try:
+        p = float(f({"q": q, "k": k, "v": v}, {})[0][0, 0, 0, 0])
+        scale = abs(math.log((1 - p) / p))
+    except (Unanswered, LookupError, ArithmeticError, ValueError):
+        return 1.0
+    return scale if scale > 0 else 1.0
 
 
 def row_laws(f: Asked) -> Laws:
@@ -189,7 +211,7 @@ def row_laws(f: Asked) -> Laws:
                 "what is divided by is not the sum of the row")
     if grads["x"] is not None:
         yield f.law("Σ dx = 0", grads["x"].sum(1), unit * 2 * abs(dy).max(1) * (V if f.name == "log_softmax" else 1),
-                    "The gradients of a row sum to 0.", "the second term of the gradient, the sum over the row, is wrong")
+                    "The gradients of a row sum to 0.", "the second term of the gradient, a sum over the row, is wrong")
     moved, _ = f({"x": x + 4}, {})
     yield f.law("x + c", moved - y, 3 * unit * (1 + abs(y)), "What is added to a row changes nothing.",
                 "weights must be quotients of exponentials")
@@ -281,7 +303,7 @@ def _glimpse(f: Asked) -> Any:
     return {"x": f.normal(N, C, H, W), "loc": f.rng.integers(-4, 5, size=(N, 2)) / 16}, {"size": 3}
 
 
-# operator: (arguments and options, the arguments it doubles with, those in which it is linear, it gives 1 for a plain 1)
+# operator: (arguments and options, the arguments it doubles with, those in which it is linear, whether ones give ones)
 Example = Callable[[Asked], Any]
 DOUBLING: dict[str, tuple[Example, tuple[str, ...], tuple[str, ...], bool]] = {
     "linear": (_linear, ("x", "w"), ("x", "w"), False), "conv2d": (_conv2d, ("x", "w"), ("x", "w"), False),
@@ -350,10 +372,14 @@ def gate_laws(f: Asked) -> Laws:
     dy, dz = f.normal(*x.shape, mean=0.5), f.normal(*x.shape)
     args = {"x": x, **weights}
     y, grads = f(args, {}, dy)
-    # What a score is summed of, before the sigmoid, whose slope is at most ¼.
-    score = 1 + float(abs(x).max() * np.prod([abs(w).max() * (w.size if w is weights.get("w") else w.shape[1])
-                                              for w in weights.values()]))
-    unit = f.unit(H * W, C, M) * score
+    # What a gate's score is summed of, in absolute values, and how much of dy reaches it.
+    pooled = [abs(x.mean((2, 3)))] + ([x.max((2, 3)).clip(0)] if f.name in ("channel_gate", "cbam") else [])
+    hidden = sum(z @ abs(squeeze["w1"]).T for z in pooled)                                      # (N, M)
+    score = {"squeeze_excite": hidden @ abs(squeeze["w2"]).T, "channel_gate": hidden @ abs(squeeze["w2"]).T,
+             "efficient_channel": 3 * pooled[0] * abs(weights.get("w", np.ones(1))).max()}.get(f.name)
+    around = float(abs(window["w"]).sum() * abs(x).max()) if f.name in ("cbam", "spatial_gate") else 0.0
+    most = 1 + around + (0.0 if score is None else float(score.max()))
+    unit = f.unit(H * W, C, M) * most
     gate = y / x
     if f.name != "cbam":
         axes, per, of = ((1,), "pixel", "channels") if f.name == "spatial_gate" else ((2, 3), "channel", "pixels")
@@ -379,13 +405,14 @@ def gate_laws(f: Asked) -> Laws:
         if a is not None and one is not None and two is not None:
             size = abs(dy) + 2 * abs(dz)
             total = float((size * abs(x)).sum()) * float(max(1, abs(args[name]).max())) if name != "x" else \
-                size.max() + float((size * abs(x)).sum((1, 2, 3) if f.name == "spatial_gate" else (2, 3)).max()) * score
+                size.max() + float((size * abs(x)).sum((1, 2, 3) if f.name == "spatial_gate" else (2, 3)).max()) * most
             yield f.law(f"d{name} linear in dy", a - one - 2 * two, unit * total, f"d{name} is linear in dy.",
                         "backward must multiply and add, and nothing else")
     if {"w1", "w2"} <= set(weights) and grads["w1"] is not None and grads["w2"] is not None:
         one, two = (w * grads[name] for name, w in squeeze.items())
+        reaches = abs(dy * x).sum((2, 3)) * (1 + around) / 4 @ abs(squeeze["w2"])              # (N, M)
         yield f.law("⟨w1, dw1⟩ = ⟨w2, dw2⟩", one.sum(1) - two.sum(0),
-                    unit * (abs(dy * x).sum() * abs(squeeze["w2"]).max(0) + abs(one).sum(1) + abs(two).sum(0)),
+                    unit * (reaches * hidden).sum(0),
                     "⟨w1, dw1⟩ is ⟨w2, dw2⟩ in every hidden unit.",
                     "a factor may pass through ReLU from w1 to w2: one of the two is not the derivative")
 
@@ -394,6 +421,7 @@ def product_laws(f: Asked) -> Laws:
     """Where weights only meet as products, what one gains the other does: ⟨a, da⟩ = ⟨b, db⟩."""
     N, G, T, S, D, C, H, W = (f.sizes[a] for a in "NGTSDCHW")
     options: dict[str, Any] = {}
+    groups: tuple[tuple[str, ...], ...]
     if f.name == "multihead":
         args = {"x": f.normal(N, T, C), "context": f.normal(N, S, C + 1), "w_q": f.normal(G * D, C) / 4,
                 "w_k": f.normal(G * D, C + 1) / 4, "w_v": f.normal(G * D, C + 1) / 4, "w_o": f.normal(C, G * D) / 4}
@@ -480,7 +508,7 @@ def consistent(call: Call, args: dict[str, Any], options: dict[str, Any] | None 
                      for h in (step, -step)]
             if any(side is None or not side[0] for side in sides):
                 return {}
-            numeric = float(tree.dot(dy, [np.subtract(up, down) for up, down in zip(sides[0][0], sides[1][0])])) / step / 2
+            numeric = float(tree.dot(dy, [np.subtract(*pair) for pair in zip(sides[0][0], sides[1][0])])) / step / 2
             missed = abs(numeric - float(tree.dot(da, v)))
             scale = max(length * math.sqrt(tree.dot(v, v)), abs(numeric))
             error = 0.0 if missed <= blind else missed / scale if np.isfinite(missed) else math.inf
