@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 from visattn import catalogue
 from visattn._extras import need
 from visattn.check import changes
-from visattn.check.processes import ORDER, Processes, Server, serve
+from visattn.check.processes import ORDER, Processes, Server, loaded, serve
 
 WATCHED = ("visattn.ops.", "visattn.models.")
 SETTINGS = ("conftest.py", "pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
@@ -384,9 +384,8 @@ class Function(Judge):
         yield Path(spec.origin)
 
     def baseline(self, wanted: list[Mutant], kept: Kept) -> None:
-        self.loads = ["visattn.gradcheck", *dict.fromkeys(m.op for m in wanted)]
         for op in dict.fromkeys(m.op for m in wanted):
-            status, report, said = self.call(op, None)
+            status, report, said = self.call(op, None, alone=not self.loads)
             if report is None:
                 raise ValueError(f"{self.suite} did not come to an end on {_short(op)} as it stands "
                                  f"(exit status {status}) {(said.strip().splitlines() or [''])[-1]}")
@@ -394,6 +393,7 @@ class Function(Judge):
                 raise ValueError(f"{self.suite} rejects {_short(op)} without any change, so it can judge none: "
                                  + report["why"])
             self.seconds += report["seconds"]
+            self.loads = self.loads or [*report["loaded"], *dict.fromkeys(m.op for m in wanted)]
         self.tests = 1
 
     def outcome(self, mutant: Mutant, whole: bool = False) -> Outcome:
@@ -407,10 +407,10 @@ class Function(Judge):
             return mutant.outcome("time", "not done in time", seconds, True)
         return mutant.outcome("crash", f"exit status {status} {(said.strip().splitlines() or [''])[-1]}", seconds, True)
 
-    def call(self, op: str, change: changes.Change | None) -> tuple[int | None, Any, str]:
+    def call(self, op: str, change: changes.Change | None, alone: bool = False) -> tuple[int | None, Any, str]:
         order = {"suite": self.suite, "op": op, "change": change}
         limit = self.limit or PATIENCE[0] + PATIENCE[1] * self.seconds
-        return self.carry_out(order, limit)
+        return self.carry_out(order, limit, alone)
 
     def command(self, temporary: Path) -> list[str]:
         return [sys.executable, "-m", "visattn.check.mutate"]
@@ -500,7 +500,7 @@ def _child() -> None:
         accepted, why = False, f"{type(error).__name__}: {error}"
     else:
         accepted, why = accepts(function, op)
-    report = {"accepts": accepted, "why": why, "seconds": time.monotonic() - began}
+    report = {"accepts": accepted, "why": why, "seconds": time.monotonic() - began, "loaded": loaded()}
     Path(order["report"]).write_text(json.dumps(report), encoding="utf-8")
 
 

@@ -25,11 +25,8 @@ from typing import Any
 
 import pytest
 
-from visattn.check.processes import ORDER, serve
+from visattn.check.processes import ORDER, loaded, serve
 
-# Loaded before the first order, if the run without a change loaded it.
-BEFOREHAND = ("numpy", "numpy.testing", "jaxtyping", "hypothesis", "hypothesis.strategies", "typer", "rich.console",
-              "matplotlib.figure", "matplotlib.backends.backend_agg", "scipy.special", "PIL.Image", "sklearn")
 SAYS = "_visattn_was_called"            # in a watched module, the function that every function of it calls first
 
 
@@ -170,8 +167,7 @@ class Plugin:
                 for name in test["fixtures"]:
                     called |= self.fixtures.get(name, set())
                 tests[nodeid] = {"file": test["file"], "seconds": test["seconds"], "called": sorted(called)}
-        loaded = [name for name in BEFOREHAND if name in sys.modules]
-        report = {"failure": self.failure, "tests": tests, "loaded": loaded, "done": done}
+        report = {"failure": self.failure, "tests": tests, "loaded": loaded(), "done": done}
         path = Path(self.order["report"])
         path.with_suffix(".new").write_text(json.dumps(report), encoding="utf-8")
         path.with_suffix(".new").replace(path)

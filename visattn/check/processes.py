@@ -23,6 +23,8 @@ from importlib import import_module
 from pathlib import Path
 
 ORDER, LOADS = "VISATTN_ORDER", "VISATTN_SERVES"
+SLOW = ("numpy", "numpy.testing", "jaxtyping", "hypothesis", "hypothesis.strategies", "typer", "rich.console",
+        "matplotlib.figure", "matplotlib.backends.backend_agg", "scipy.special", "PIL.Image", "sklearn", "jax", "torch")
 
 
 class Processes:
@@ -121,6 +123,11 @@ def _kill(group: int) -> None:
             os.killpg(group, signal.SIGKILL)
         else:
             os.kill(group, signal.SIGTERM)
+
+
+def loaded() -> list[str]:
+    """What this process has loaded that takes long: what a server may load before its first order."""
+    return [name for name in SLOW if name in sys.modules]
 
 
 def serve() -> None:
