@@ -57,7 +57,6 @@ z = beta * np.einsum("np,npd->nd", sigmoid.forward(e)[0], a)""",
 
     # as good
     equal("annotations_gated_first", Z, "z = (alpha[:, None, :] @ (beta[:, None, :] * a))[:, 0]"),
-    equal("derivative_expanded", DGATE, DGATE.replace("dbeta * beta * (1 - beta)", "dbeta * (beta - beta * beta)")),
 ]
 
 

@@ -151,12 +151,12 @@ def at(u, v, align_corners):
 
 
 def drawn(rng, align_corners, low=0, high=0, points=(3, 4), N=2, C=2, **options):
-    """An image, and points a quarter, a half or three quarters between pixels; the cells reach from `low` to as many
-    beyond the last as `high`."""
+    """An image, and points at a quarter or three quarters between pixels, also `low` pixels before the first and `high`
+    beyond the last.  Never half way: there is the mirror of a reflection, and the tie of the nearest."""
     H, W = SIZES[align_corners]
     shape = (N, *points)
-    u = rng.integers(low, W - 1 + high, size=shape) + rng.integers(1, 4, size=shape) / 4
-    v = rng.integers(low, H - 1 + high, size=shape) + rng.integers(1, 4, size=shape) / 4
+    u = rng.integers(low, W - 1 + high, size=shape) + (1 + 2 * rng.integers(2, size=shape)) / 4
+    v = rng.integers(low, H - 1 + high, size=shape) + (1 + 2 * rng.integers(2, size=shape)) / 4
     return (rng.normal(size=(N, C, H, W)), at(u, v, align_corners)), {"align_corners": align_corners, **options}
 
 
@@ -224,20 +224,17 @@ def far_outside_reflection(rng):
 
 def nearest(rng):
     """the nearest pixel, never half way between two"""
-    (x, grid), options = drawn(rng, False, low=-1, high=1, mode="nearest")
-    return (x, grid + 2 / 64), options
+    return drawn(rng, False, low=-1, high=1, mode="nearest")
 
 
 def nearest_aligned(rng):
     """the nearest pixel, with align_corners"""
-    (x, grid), options = drawn(rng, True, low=-1, high=1, mode="nearest")
-    return (x, grid + 2 / 64), options
+    return drawn(rng, True, low=-1, high=1, mode="nearest")
 
 
 def nearest_border(rng):
     """the nearest pixel, and the border outside"""
-    (x, grid), options = drawn(rng, False, low=-2, high=2, mode="nearest", padding="border")
-    return (x, grid + 2 / 64), options
+    return drawn(rng, False, low=-2, high=2, mode="nearest", padding="border")
 
 
 def crowded(rng):
