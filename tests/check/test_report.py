@@ -79,6 +79,13 @@ def test_a_right_function_s_report_is_short():
     assert "rows" not in text
 
 
+def test_an_error_without_end_is_not_the_largest_of_a_right_function():
+    by_differences = RIGHT.parts[1]._replace(ratio=np.inf)
+    text = report.text(RIGHT._replace(parts=(RIGHT.parts[0], by_differences)), verbose=True)
+    assert "The largest error is 0.3 of the bound (y," in text
+    assert "not finite" not in text
+
+
 def test_verbose_lists_every_case_and_what_was_in_order():
     assert "more keys than queries" not in report.text(WRONG)
     text = report.text(WRONG, verbose=True)
@@ -99,7 +106,7 @@ def test_a_convention_is_said_as_one_and_never_red():
 
 
 def test_a_consistent_gradient_is_told_to_be_right_for_its_own_output():
-    part = WRONG.parts[1]._replace(consistent=True)
+    part = WRONG.parts[1]._replace(consistent=True, says="")
     for shown in (report.text, report.html):
         assert "It is the gradient of your own output" in shown(WRONG._replace(parts=(part,)))
         assert "It is the gradient of your own output" not in shown(WRONG)

@@ -87,8 +87,7 @@ def in_full(report: Report, parts: list[Part]) -> Group:
     """Everything about parts that are not simply right, of which the same is said."""
     part = parts[0]
     rows: list[Any] = [Text(words.clean(part.says))] if part.says else []
-    if part.consistent and part.verdict not in RIGHT:
-        rows.append(Text("It is the gradient of your own output: mend the output, and it is right, too."))
+    rows += [Text(words.consistent(part))] if words.consistent(part) else []
     if part.suspect:
         rows += about(report, part, part.suspect)
     for each in parts:

@@ -60,6 +60,12 @@ def tone_of(report: Report) -> str:
         open_ and all(tone(part) == "other" for part in open_)) else "wrong"
 
 
+def consistent(part: Part) -> str:
+    """What a gradient that is right for a wrong output is told, where the verdict has no words of its own."""
+    told = part.consistent and part.verdict not in RIGHT and not part.says
+    return "It is the gradient of your own output: mend the output, and it is right, too." if told else ""
+
+
 def groups(report: Report) -> list[list[Part]]:
     """The parts that are not simply right, those together of which the same is said."""
     found: dict[tuple, list[Part]] = {}
@@ -86,8 +92,9 @@ def headline(report: Report) -> str:
 
 
 def measured(part: Part) -> bool:
-    """Was an error measured?"""
-    return bool(part.case) and part.verdict not in ("failed", "contract", "unsupported")
+    """Was an error measured?  A right part whose error is not finite is right by another measure."""
+    return (bool(part.case) and part.verdict not in ("failed", "contract", "unsupported")
+            and (math.isfinite(part.ratio) or part.verdict not in RIGHT))
 
 
 def judged(report: Report) -> str:
