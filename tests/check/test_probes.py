@@ -158,6 +158,44 @@ def test_masks_that_hide_the_wrong_keys_or_too_few_are_read():
     assert "It is ignored" in found["mask"].says
 
 
+def test_a_transposed_mask_is_read_though_it_only_fits_squares():
+    found = wrong(ops.attention, "parts = [] if mask is None else [mask]",
+                  "parts = [] if mask is None else [mask.swapaxes(-1, -2)]")
+    assert "It is transposed" in found["mask"].says
+
+
+@pytest.mark.parametrize(("instead", "said"), [
+    ("return parts[0] if parts else None", "the mask alone"),
+    ("return parts[-1] if parts else None", "causal mask alone"),
+    ("return reduce(np.logical_or, parts) if parts else None", "either of them")])
+def test_masks_of_which_one_is_lost_are_read(instead, said):
+    found = wrong(ops.attention, "return reduce(np.logical_and, parts) if parts else None", instead)
+    assert set(found) == {"mask and causal"}
+    assert said in found["mask and causal"].says
+
+
+BIASED = ("p, _ = softmax.forward(a if bias is None else a + bias, mask=allowed) if a.shape[-1] else (a, None)",
+          "p, _ = softmax.forward(a if bias is None else {}, mask=allowed)")
+
+
+@pytest.mark.parametrize(("scores", "said"), [
+    ("a", "is ignored"), ("a * bias", "is multiplied with the scores"), ("a + scale * bias", "by the scale, too"),
+    ("a - bias", "counts -3")])
+def test_a_wrong_bias_is_read(scores, said):
+    assert said in wrong(ops.attention, BIASED[0], BIASED[1].format(scores))["bias"].says
+
+
+def test_what_a_cap_must_not_touch_is_read():
+    found = wrong(ops.attention, CAP, "a = softcap * np.tanh((a if bias is None else a + bias) / softcap)\n"
+                  "a = a if bias is None else a - bias")
+    assert set(found) == {"bias and softcap"}
+    found = wrong(ops.attention, "p, _ = softmax.forward(a if bias is None else a + bias, mask=allowed) "
+                  "if a.shape[-1] else (a, None)",
+                  "a = a if softcap is None or allowed is None else softcap * np.tanh(np.where(allowed, a, -np.inf))\n"
+                  "p, _ = softmax.forward(a if bias is None else a + bias, mask=None if softcap else allowed)")
+    assert "the cap comes first, then the mask" in found["softcap and mask"].says
+
+
 @pytest.mark.parametrize(("hidden", "said"), [(-np.inf, "NaN"), (-1e9, "the mean of all values")])
 def test_what_a_query_with_no_key_gets_is_read(hidden, said):
     def call(args, options):
@@ -286,9 +324,15 @@ PLACE = "scale, shift = ((W - 1) / 2, 0) if align_corners else (W / 2, -0.5)"
      "corners, align_corners=False", "half a pixel too far"),
     (ops.grid_sample, 'if padding != "zeros":', "if True:", "outside, zeros", "the border"),
     (ops.grid_sample, 'if padding == "reflection":', "if False:", "outside, reflection", "the border, where"),
+    (ops.grid_sample, "m = np.floor(u) + np.arange(2, dtype=u.dtype, like=u).reshape(2, 1, 1, 1)",
+     "m = np.trunc(u) + np.arange(2, dtype=u.dtype, like=u).reshape(2, 1, 1, 1)", "outside, zeros", "the edge"),
+    (ops.grid_sample, "m = np.rint(u)[None]", "m = np.floor(u)[None]",
+     "between pixels, nearest", "1, 1, 1, 1 is meant"),
+    (ops.grid_sample, "low, span = (0, max(W - 1, 1)) if align_corners else (-0.5, W)", "low, span = -0.5, W",
+     "outside, reflection, align_corners=True", "is meant"),
     (ops.grid_sample, 'if mode == "nearest":', "if True:", "between pixels, bilinear", "that is nearest"),
     (ops.grid_sample, "k = np.stack([m[1] - u, u - m[0]])", "k = np.stack([u - m[0], m[1] - u])",
-     "between pixels, bilinear", "0.75, 0.75, 0.5625 is meant"),
+     "between pixels, bilinear", "0.75, 0.75, 0.5625, 0.75 is meant"),
     (ops.affine_grid, "target = np.stack([*np.broadcast_arrays(x, y[:, None]), np.ones_like(x + y[:, None])], axis=-1)",
      "target = np.stack([*np.broadcast_arrays(y[:, None], x), np.ones_like(x + y[:, None])], axis=-1)",
      "order of a point", "(y, x)"),

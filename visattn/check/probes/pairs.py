@@ -21,8 +21,9 @@ def look(f: Function, q: Any, k: Any, v: Any, **options: Any) -> np.ndarray:
         return f(args, {"heads": G, **options}).reshape(N, T, G, E).swapaxes(1, 2)
     args = {"q": q, "k": k, "v": v}
     if f.name == "additive":
-        D = q.shape[-1]
-        args |= {"wa": np.eye(D), "ua": np.eye(D), "va": np.ones(D)}
+        rng, M, D = np.random.default_rng(0), 3, q.shape[-1]
+        args |= {"wa": rng.normal(size=(M, D)), "ua": rng.normal(size=(M, D)), "va": rng.normal(size=M)}
+        args |= {"b": rng.normal(size=M)} if "b" in f.takes else {}
     return f(args, options)
 
 
@@ -107,8 +108,13 @@ def attention_map(theirs: Function, ours: Function) -> Findings:
     """What queries and keys make of each other, and along which axis it sums to one."""
     rng = np.random.default_rng(1)
     T, S = 3, 5
-    q, k = rng.normal(size=(1, 1, T, 4)), rng.normal(size=(1, 1, S, 4))
-    got, meant = (weights(f, T, S, q, k)[0] for f in (theirs, ours))
+    q, k = rng.normal(size=(1, 1, 5, 4)), rng.normal(size=(1, 1, S, 4))
+    try:
+        got = weights(theirs, T, S, q[:, :, :T], k)[0]
+    except Unanswered:                                          # a transposed map has a place for squares only
+        T = S
+        got = weights(theirs, T, S, q, k)[0]
+    meant = weights(ours, T, S, q[:, :, :T], k)[0]
     rows, columns = got.sum(1), got.sum(0)
     ones = near(rows, np.ones(T))
     word = ("Every row of the attention map sums to 1." if ones else
@@ -124,13 +130,16 @@ def attention_map(theirs: Function, ours: Function) -> Findings:
     def table(p: np.ndarray) -> str:
         return " / ".join(" ".join(f"{x:.2f}" for x in row) for row in p)
 
-    yield Finding("attention map", f"Three queries weigh five keys by {table(got)}"
+    yield Finding("attention map", f"{T} queries weigh {S} keys by {table(got)}"
                   + ("." if fine else f", where {table(meant)} is meant."), got.tolist(), fine)
+
+
+TOP_LEFT = "aligned to the top left corner"
 
 
 def causal_masks(T: int, S: int) -> dict[str, np.ndarray]:
     t, s = np.arange(T)[:, None], np.arange(S)
-    return {"aligned to the top left corner": s <= t,
+    return {TOP_LEFT: s <= t,
             "aligned to the bottom right corner": s <= t + S - T,
             "absent: every query sees every key": s >= 0 * t,
             "one key short: a query does not see its own place": s < t,
@@ -174,15 +183,67 @@ def causal(theirs: Function, ours: Function) -> Findings:
 
 
 MASK = np.array([[1, 1, 0, 1, 0], [0, 1, 1, 0, 0], [1, 0, 0, 0, 1]], bool)
+SQUARE = np.array([[1, 1, 0], [0, 1, 1], [0, 0, 1]], bool)
 
 
 def boolean_mask(theirs: Function, ours: Function) -> Findings:
-    seen, least = support(theirs, *MASK.shape, mask=MASK[None, None])
-    fine = bool((seen == MASK).all())
-    leak = leaking(seen, MASK, least)
-    word = ("" if fine else leak or " True hides a key, where it should show it." if leak or (seen == ~MASK).all() else
-            " It is ignored." if seen.all() else " It hides others than it says.")
-    yield Finding("mask", f"A mask {draw(MASK)} shows {draw(seen)}.{word}", draw(seen), fine)
+    mask = MASK
+    try:
+        seen, least = support(theirs, *mask.shape, mask=mask[None, None])
+    except Unanswered:
+        mask = SQUARE
+        seen, least = support(theirs, *mask.shape, mask=mask[None, None])
+    fine = bool((seen == mask).all())
+    leak = leaking(seen, mask, least)
+    word = ("" if fine else leak or " True hides a key, where it should show it." if leak or (seen == ~mask).all() else
+            " It is ignored." if seen.all() else " It is transposed: its rows are the queries."
+            if mask is SQUARE and (seen == mask.T).all() else " It hides others than it says.")
+    yield Finding("mask", f"A mask {draw(mask)} shows {draw(seen)}.{word}", draw(seen), fine)
+
+
+def two_masks(theirs: Function, ours: Function) -> Findings:
+    """A mask and causal: both hide."""
+    options: dict[str, Any] = {"mask": MASK[None, None, ::-1], "causal": "top_left"}
+    seen, meant = (support(f, *MASK.shape, **options)[0] for f in (theirs, ours))
+    fine = bool((seen == meant).all())
+    alone = {"the mask alone": MASK[::-1], "the causal mask alone": causal_masks(3, 5)[TOP_LEFT],
+             "what either of them shows": MASK[::-1] | causal_masks(3, 5)[TOP_LEFT]}
+    name = next((name for name, mask in alone.items() if (mask == seen).all()), "")
+    yield Finding("mask and causal", f"A mask and causal together show {draw(seen)}" + (
+        "." if fine else f", {name + ', ' if name else ''}where {draw(meant)} is meant."), draw(seen), fine)
+
+
+def bias(theirs: Function, ours: Function) -> Findings:
+    """How much a bias of 3 counts: beside scores of 0, beside scores of 2, and above a cap."""
+    b = np.zeros((1, 2, 3, 3))
+    b[..., 1] = 3
+
+    def read(f: Function, a: float, **options: Any) -> float:
+        q, k = np.zeros((1, 2, 3, 4)), np.zeros((1, 2, 3, 4))
+        q[..., 0], k[..., 1, 0] = 2 * a, 1
+        args = {"q": q, "k": k, "v": np.broadcast_to(np.eye(3), (1, 2, 3, 3)).copy(), "bias": b}
+        p = f(args, options)[0, 0, 0]
+        return float(np.log(p[1] / p[0]))
+
+    got, meant = ([read(f, 0), read(f, 2)] for f in (theirs, ours))
+    fine = near(got, meant)
+    word = ("is added to the scores." if fine else "is ignored." if near(got, [0.0, 2.0])
+            else "is multiplied with the scores, where it is meant to be added." if near(got[0], 0.0) else
+            "is multiplied by the scale, too." if near(got[0], 1.5) else f"counts {number(got[0])}.")
+    yield Finding("bias", f"A bias of 3 {word}", got, fine)
+    capped, meant_capped = (read(f, 0, softcap=2.0) for f in (theirs, ours))
+    fine = near(capped, meant_capped)
+    yield Finding("bias and softcap", "A bias is added after the cap." if fine else
+                  f"A bias of 3 counts {number(capped)} under a cap of 2: the cap comes first, then the bias.",
+                  capped, fine)
+
+
+def cap_and_mask(theirs: Function, ours: Function) -> Findings:
+    seen, meant = (support(f, 3, 5, causal="top_left", softcap=2.0)[0] for f in (theirs, ours))
+    fine = bool((seen == meant).all())
+    yield Finding("softcap and mask", "A cap changes nothing in the mask." if fine else
+                  f"With a cap, masked keys are seen, {draw(seen)}: of -∞ the cap makes -c; the cap comes first, then the "
+                  "mask.", draw(seen), fine)
 
 
 def nothing_left(theirs: Function, ours: Function) -> Findings:
@@ -291,7 +352,7 @@ def ones_stay_ones(theirs: Function, ours: Function) -> Findings:
 
 PAIRS: tuple[Question, ...] = (
     effective_scale, curvature, attention_map, overflow, causal, boolean_mask, nothing_left, key_heads, independence,
-    given_scale, softcap, leaks)
+    given_scale, softcap, two_masks, bias, cap_and_mask, leaks)
 QUESTIONS: dict[str, tuple[Question, ...]] = {
     "attention": PAIRS, "grouped_query": PAIRS, "multihead": PAIRS,
     "additive": (attention_map, boolean_mask, nothing_left, key_heads, independence, leaks),

@@ -67,25 +67,28 @@ def grid_corners(theirs: Function, ours: Function) -> Findings:
 
 
 def grid_outside(theirs: Function, ours: Function) -> Findings:
-    """What is read beyond the image, from columns that are numbered from 1."""
-    points = [[-1.5, 0], [1.6, 0], [0, 1.4]]
-    base = required(theirs, align_corners=False)
-    results = {p: read(ours, points, maps() + 1, padding=p, align_corners=False) for p in
-               ("zeros", "border", "reflection")} if "padding" in theirs.takes else {}
-    for padding in results or ("zeros",):
-        options = base | required(theirs, padding=padding)
-        try:
-            got = read(theirs, points, maps() + 1, **options)
-        except Unanswered:
-            continue
-        meant = read(ours, points, maps() + 1, **options)
-        fine = near(got, meant)
-        name = next((p for p, value in results.items() if near(got, value)), "") or ("zeros" if fine else "")
-        there = {"zeros": "are zeros", "border": "is the border", "reflection": "is the reflection"}.get(name)
-        word = f"Outside the image there {there}" if there else (
-            f"Outside the image, for padding = {padding!r}, it reads {', '.join(map(number, got[:, 0]))}")
-        word += "." if fine else f", where {padding!r} is meant: {', '.join(map(number, meant[:, 0]))}."
-        yield Finding(f"outside, {padding}", word, name or got[:, 0].tolist(), fine)
+    """What is read beyond the image, far away and just beside its edge, from columns that are numbered from 1."""
+    points = [[-1.5, 0], [1.6, 0], [0, 1.4], [-1 - 0.2 / 9, 0], [-1 + 0.2 / 9, 0]]
+    paddings = ("zeros", "border", "reflection") if "padding" in theirs.takes else ("zeros",)
+    for padding in paddings:
+        for align in (False, True) if "align_corners" in theirs.takes else (False,):
+            if align and padding != "reflection":
+                continue                                        # only reflections depend on where ±1 are
+            options = required(theirs, padding=padding, align_corners=align)
+            try:
+                got = read(theirs, points, maps() + 1, **options)
+            except Unanswered:
+                continue
+            known = {p: read(ours, points, maps() + 1, padding=p, align_corners=align)
+                     for p in ("zeros", "border", "reflection")}
+            meant, fine = known[padding], near(got, known[padding])
+            name = next((p for p, value in known.items() if near(got, value)), "")
+            there = {"zeros": "are zeros", "border": "is the border", "reflection": "is the reflection"}.get(name)
+            columns = [", ".join(map(number, at[:, 0])) for at in (got, meant)]
+            word = f"Outside the image there {there}" if there else (
+                f"At and outside the edge, for padding = {padding!r}, it reads {columns[0]}")
+            yield Finding(f"outside, {padding}{', align_corners=True' if align else ''}", word + (
+                "." if fine else f", where {padding!r} is meant: {columns[1]}."), name or got[:, 0].tolist(), fine)
 
 
 def grid_between(theirs: Function, ours: Function) -> Findings:
@@ -93,14 +96,15 @@ def grid_between(theirs: Function, ours: Function) -> Findings:
     H, W = maps().shape[2:]
     spike = np.zeros((1, 1, H, W))
     spike[..., 2, 4] = 1
-    points = [[2 * u / (W - 1) - 1, 2 * v / (H - 1) - 1] for u, v in ((4, 2), (4.25, 2), (4, 2.25), (4.25, 2.25))]
+    pixels = (4, 2), (4.25, 2), (4, 2.25), (4.25, 2.25), (3.75, 2)
+    points = [[2 * u / (W - 1) - 1, 2 * v / (H - 1) - 1] for u, v in pixels]
     for mode in ("bilinear", "nearest") if "mode" in theirs.takes else ("bilinear",):
         options = required(theirs, align_corners=True, mode=mode)
         got, meant = (read(f, points, spike, **options)[:, 0] for f in (theirs, ours))
         fine = near(got, meant)
-        name = ("nearest" if near(got, [1, 1, 1, 1]) else "bilinear" if near(got, [1, 0.75, 0.75, 0.5625]) else "")
-        yield Finding(f"between pixels, {mode}", f"A quarter of a pixel beside a point of 1, to the right, below, and "
-                      f"both, it reads {', '.join(map(number, got[1:]))}" + (
+        name = ("nearest" if near(got, [1, 1, 1, 1, 1]) else "bilinear" if near(got, [1, 0.75, 0.75, 0.5625, 0.75]) else "")
+        yield Finding(f"between pixels, {mode}", f"A quarter of a pixel beside a point of 1, to the right, below, "
+                      f"both, and to the left, it reads {', '.join(map(number, got[1:]))}" + (
                           "." if fine else f", where {', '.join(map(number, meant[1:]))} is meant"
                           + (f": that is {name}." if name else ".")), got.tolist(), fine)
 
