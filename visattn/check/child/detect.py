@@ -43,7 +43,7 @@ def packages_used(functions: list[Any]) -> set[str]:
         if isinstance(part, FunctionType):
             found |= {_package(note) for note in part.__annotations__.values()}
             found |= {name for name in FRAMEWORKS if name in names}
-            found |= {_package(part.__globals__[name]) for name in names if name in part.__globals__}
+            found |= {_package(value) for value in _values(part, names)}
         else:
             kind = part if isinstance(part, type) else type(part)
             found |= {_package(part), *(_package(base) for base in kind.__mro__)}
@@ -51,7 +51,7 @@ def packages_used(functions: list[Any]) -> set[str]:
 
 
 def names_used(functions: list[Any]) -> set[str]:
-    """The names in the code of functions, and of those of the same file that they call."""
+    """The names in the code of functions and of those of the same file that they call; of classes, of their bases."""
     return set().union(*(names for _, names in _reached(functions)))
 
 
@@ -69,13 +69,24 @@ def _reached(functions: list[Any]) -> Iterator[tuple[Any, set[str]]]:
         queue += [inner for inner in wrapped if callable(inner)]
         names = _names(part.__code__) if isinstance(part, FunctionType) else set()
         if isinstance(part, FunctionType):
-            used = [part.__globals__[name] for name in names if name in part.__globals__]
-            queue += [value for value in used if callable(value) and _module(value) == part.__module__]
+            queue += [value for value in _values(part, names) if callable(value) and _module(value) == part.__module__]
         elif isinstance(part, type) or _module(type(part)) not in ("builtins", "functools"):
             kind = part if isinstance(part, type) else type(part)
+            names = {word for base in kind.__mro__ for word in _module(base).split(".")}
             queue += [base for base in kind.__mro__ if _module(base) == _module(kind) and base is not part]
             queue += [method for method in vars(kind).values() if isinstance(method, (FunctionType, staticmethod))]
         yield part, names
+
+
+def _values(function: FunctionType, names: set[str]) -> list[Any]:
+    """What these names are where the function stands."""
+    found = [function.__globals__[name] for name in names if name in function.__globals__]
+    for cell in function.__closure__ or ():
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:                  # not set yet
+            continue
+    return found
 
 
 def _package(value: Any) -> str:

@@ -73,6 +73,10 @@ class Numpy:
         dtype = np.asarray(value).dtype if type(value) is float else value.dtype
         return "" if dtype.kind in "fiub" else f"is an array of {dtype}, not of floating-point numbers"
 
+    def plain(self, value: Any) -> Any:
+        """The same array, without what a subclass makes of it."""
+        return value
+
     def numpy(self, value: Any) -> np.ndarray:
         """A copy of the bytes, whatever a subclass makes of them; bfloat16 as float32."""
         copy = np.array(value, copy=True, subok=False)
@@ -128,6 +132,10 @@ class Numba(Numpy):
     def __init__(self, device: str = "") -> None:
         needed("numba")
         self.device = "cuda" if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") != "1" and gpu() else "cpu"
+
+    def array(self, value: np.ndarray, dtype: str, layout: str = "contiguous") -> Any:
+        """What a kernel is given is copied back after it, so it must be writable."""
+        return super().array(value, dtype, "contiguous" if layout == "readonly" else layout)
 
     def owns(self, value: Any) -> bool:
         return super().owns(value) or hasattr(value, "copy_to_host")
@@ -249,6 +257,13 @@ class Torch(Numpy):
             if value.is_complex():
                 return f"is a tensor of {self.dtype(value)}, not of floating-point numbers"
         return ""
+
+    def plain(self, value: Any) -> Any:
+        torch = self.torch
+        if type(value) in (torch.Tensor, torch.nn.Parameter):
+            return value
+        with torch._C.DisableTorchFunctionSubclass():
+            return value.as_subclass(torch.Tensor)
 
     def numpy(self, value: Any) -> np.ndarray:
         torch = self.torch

@@ -267,7 +267,7 @@ def _keras_paths(layer: Any, path: str = "", seen: frozenset = frozenset()) -> d
     seen |= {id(layer)}
     found: dict[str, Any] = {}
     variables = {id(v): v for v in layer.variables}
-    for name, value in list(vars(layer).items()):
+    for name, value in [*vars(layer).items(), *(vars(layer).get("_modules") or {}).items()]:
         clean = path + name.lstrip("_")
         if id(value) in variables:
             found.setdefault(clean, value)

@@ -57,7 +57,7 @@ def prepare(packages: set[str], framework: str = "auto") -> list[str]:
     notes = []
     if "numba" in packages | {framework} and not gpu() and "numba" not in sys.modules:
         os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
-    if "triton" in packages | {framework} and not gpu() and "triton" not in sys.modules:
+    if "triton" in packages | {framework} and not gpu():
         os.environ.setdefault("TRITON_INTERPRET", "1")
     if "numba" in packages and os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
         notes.append("no GPU: CUDA kernels of Numba run in its simulator")

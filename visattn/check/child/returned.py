@@ -54,7 +54,8 @@ def read_output(value: Any, framework: Numpy, spec: Spec, name: str) -> Output:
             raise Broken("dtype", f"{part} is a {_kind(leaf)}, not a {framework.array_type}", part)
         if why := framework.refused(leaf):
             raise Broken("dtype", f"{part} {why}", part)
-    return found._replace(inner=dict(_arrays(found.inner, framework)))
+    leaves = [framework.plain(leaf) for leaf in found.leaves]
+    return found._replace(leaves=leaves, inner=dict(_arrays(found.inner, framework)))
 
 
 def _by_place(value: Sequence[Any], framework: Numpy, n: int, spec: Spec, name: str) -> Output:
@@ -113,7 +114,7 @@ def _arrays(fields: dict[str, Any], framework: Numpy, path: str = "", depth: int
     found: list[tuple[str, Any]] = []
     for name, part in fields.items():
         if framework.owns(part) and type(part) is not float and not framework.refused(part):
-            found.append((path + name, part))
+            found.append((path + name, framework.plain(part)))
         elif depth and (below := _fields(part)):
             found += _arrays(below, framework, f"{path}{name}.", depth - 1)
     return found
@@ -164,7 +165,7 @@ def read_gradients(value: Any, framework: Numpy, spec: Spec, name: str, order: S
         elif why := framework.refused(part):
             problems.append(Problem("dtype", f"d{n} {why}", f"d{n}"))
         else:
-            grads[n] = part
+            grads[n] = framework.plain(part)
     return grads, problems
 
 
