@@ -151,7 +151,7 @@ def at(u, v, align_corners):
 
 
 def drawn(rng, align_corners, low=0, high=0, points=(3, 4), N=2, C=2, **options):
-    """An image, and points at a quarter or three quarters between pixels, also `low` pixels before the first and `high`
+    """An image, and points at a quarter or three quarters between pixels, from cell `low`, 0 being the first, to `high`
     beyond the last.  Never half way: there is the mirror of a reflection, and the tie of the nearest."""
     H, W = SIZES[align_corners]
     shape = (N, *points)
