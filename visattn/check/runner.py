@@ -44,6 +44,7 @@ __all__ = ["Limits", "Runner", "launch", "trusted"]
 
 CHILD = Path(child.__file__).parent
 PACKAGE = CHILD.parents[1]                          # visattn itself, which is not there for the function
+COPIED = 1000, 64 << 20                             # files and bytes, where a folder must be copied to be read
 PRINTED = 2000                                      # of what the function prints last, for messages
 # What other processes may know of ours: how to find libraries and graphics cards, and no secrets.
 PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES",
@@ -344,6 +345,8 @@ class _Channel:
 
     def hang_up(self) -> None:
         """No more orders: an honest process ends, and the watch ends the others."""
+        with contextlib.suppress(OSError):
+            self.orders.shutdown(socket.SHUT_RDWR)      # it hangs up even if a fork of ours still has the socket
         self.orders.close()
 
     def close(self) -> None:
@@ -364,6 +367,8 @@ def _start(settings: child.Settings, temporary: str, pumped: bool = os.name != "
     if os.name == "posix":
         os.chmod(temporary, 0o711)                  # so that another user reaches the folders in it
         os.chmod(settings.base, 0o755)
+        for folder in (settings.library, *settings.instead.values()):
+            _open_up(folder)
         if os.geteuid() == 0:
             os.chmod(settings.folder, 0o1777)
     folder = settings.folder
@@ -418,21 +423,61 @@ def _settings(spec: Spec, limits: Limits, layers: tuple[str, ...], temporary: st
     path = list(dict.fromkeys(path))
     needed = [sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable)), *path]
     seen = list(dict.fromkeys([*needed, *([os.path.dirname(file)] if file else [])]))
-    hidden = [os.path.realpath(PACKAGE)]
+    hidden = list({os.path.realpath(PACKAGE), *(f"{p}/visattn" for p in seen if os.path.isdir(f"{p}/visattn/ops"))})
     if file:
         hidden += [entry.path for entry in os.scandir(os.path.dirname(file))
                    if entry.name.startswith(".") and not any(_below(p, entry.path) for p in needed)]
+    instead = {}
+    if file and os.name == "posix" and os.geteuid() == 0 and not _for_everybody(file):
+        instead[os.path.dirname(file)] = f"{temporary}/beside"
+        _copy(os.path.dirname(file), f"{temporary}/beside", os.path.basename(file))
     read, listed = _without([*child.namespaces.SYSTEM, *seen], hidden)
     graphics = any(os.path.exists(f"/dev/{name}") for name in ("nvidiactl", "kfd", "dxg"))
+    user = 1 << 30 | random.SystemRandom().getrandbits(29)
     return child.Settings(
         layers, limits, f"{temporary}/root", f"{temporary}/work", f"{temporary}/library", tuple(seen), tuple(hidden),
-        tuple(read), tuple(listed), tuple(path), sys.prefix, file, 1 << 30 | random.SystemRandom().getrandbits(29),
+        instead, tuple(read), tuple(listed), tuple(path), sys.prefix, file, user,
         not (graphics and spec.framework != "numpy"), os.getpid())
 
 
 def _is_ours(path: str) -> bool:
     """Whether visattn is imported from this folder, and it is not one in which all packages are."""
     return Path(path) == PACKAGE.parent.resolve() and Path(path).name not in ("site-packages", "dist-packages")
+
+
+def _for_everybody(file: str) -> bool:
+    """Whether users who own neither can read a file and the folder that it is in."""
+    return os.stat(file).st_mode & 0o004 != 0 and os.stat(os.path.dirname(file)).st_mode & 0o005 == 0o005
+
+
+def _copy(folder: str, to: str, first: str) -> None:
+    """Copy a folder for everybody to read: one file in any case, and others up to a count and size, links as links."""
+    os.mkdir(to)
+    shutil.copyfile(f"{folder}/{first}", f"{to}/{first}")
+    left, room = COPIED
+    for at, folders, files in os.walk(folder):
+        folders[:] = [name for name in sorted(folders) if not name.startswith((".", "__pycache__"))]
+        there = os.path.join(to, os.path.relpath(at, folder))
+        os.makedirs(there, exist_ok=True)
+        for name in sorted(files):
+            source, target = os.path.join(at, name), os.path.join(there, name)
+            kind = os.lstat(source)
+            if name.startswith(".") or os.path.lexists(target) or kind.st_size > room:
+                continue
+            if stat.S_ISREG(kind.st_mode) or stat.S_ISLNK(kind.st_mode):
+                shutil.copyfile(source, target, follow_symlinks=False)
+                left, room = left - 1, room - kind.st_size
+            if left <= 0:
+                return
+
+
+def _open_up(folder: str) -> None:
+    """Let everybody read what we made."""
+    for at, _, files in os.walk(folder):
+        os.chmod(at, 0o755)
+        for name in files:
+            if not os.path.islink(os.path.join(at, name)):
+                os.chmod(os.path.join(at, name), 0o644)
 
 
 def _below(path: str, folder: str) -> bool:
@@ -457,20 +502,13 @@ def _without(paths: list[str], hidden: list[str]) -> tuple[list[str], list[str]]
 
 
 def _remove(folder: str) -> None:
-    """The folder and all in it, whatever permissions were set there."""
-    def again(function: Callable, path: str, error: Any) -> None:
+    """The folder and all in it, however deep, and whatever permissions were set there."""
+    with contextlib.suppress(OSError, RecursionError):
+        return shutil.rmtree(folder)
+    for command in (["chmod", "-R", "u+rwX", folder], ["rm", "-rf", folder]):
         with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(path), stat.S_IRWXU)
-            if not os.path.islink(path):
-                os.chmod(path, stat.S_IRWXU)
-            function(path)
-
-    for _ in range(3):
-        with contextlib.suppress(OSError, RecursionError):
-            shutil.rmtree(folder, onerror=again)
-        if not os.path.lexists(folder):
-            return
-    subprocess.run(["rm", "-rf", folder], check=False, capture_output=True)
+            subprocess.run(command, check=False, capture_output=True)
+    return shutil.rmtree(folder, ignore_errors=True)
 
 
 def _nonce() -> str:

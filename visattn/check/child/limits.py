@@ -76,7 +76,8 @@ def bound(limits: Limits, *, addresses: bool, counted: int) -> list[str]:
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         with contextlib.suppress(OSError, ValueError):          # macOS refuses some
             resource.setrlimit(kind, (most, most))
-            held.append(what)
+            if not (what == "processes" and os.geteuid() == 0):     # the system does not count root's
+                held.append(what)
     return held
 
 

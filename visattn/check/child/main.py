@@ -32,6 +32,7 @@ class Settings(NamedTuple):
     library: str                    # where these files are
     seen: tuple[str, ...]           # files and folders it may read, besides the system's
     hidden: tuple[str, ...]         # what is below those and is not there for it
+    instead: dict[str, str]         # folders in whose place others are: copies of what only a superuser could read
     read: tuple[str, ...]           # the same without what is hidden, where all that can be said is what may be read
     listed: tuple[str, ...]         # and the folders whose names may be listed to find it
     path: tuple[str, ...]           # where modules are looked for, besides the standard library
@@ -69,7 +70,7 @@ def begin() -> NoReturn:
     if "mounts" in held:
         try:
             seen = namespaces.view(settings.base, settings.folder, [*settings.seen, settings.library],
-                                   list(settings.hidden), settings.limits.disk, user)
+                                   list(settings.hidden), settings.instead, settings.limits.disk, user)
         except OSError:
             held.discard("mounts")
             os.chdir(settings.folder)
@@ -117,7 +118,7 @@ def shut_in(settings: Settings, held: set[str], user: int | None, above: int, se
     most, viewed, net, pids = settings.limits, "mounts" in held, "net" in held, "pids" in held
     counted = 0
     if user is not None:
-        user = _become(user, [] if viewed else [os.__file__, *settings.path])
+        user = _become(user, [] if viewed else [os.__file__, *settings.path, settings.file])
     if user is None and "users" not in held and linux.HERE:
         counted = limits.tasks_of_user()
     bounded = limits.bound(most, addresses=settings.addresses, counted=counted)
@@ -150,8 +151,8 @@ def shut_in(settings: Settings, held: set[str], user: int | None, above: int, se
               (filtered, "network: none, seccomp refuses sockets"),
               (abi >= 4, "network: no TCP, by Landlock; not isolated otherwise"),
               (True, "network: not isolated")),
-        first((viewed, "files: it sees the system, Python and the function's folder, and writes its own only, in memory"),
-              (abi, "files: it reads the system, Python and the function's folder, writes its own only, by Landlock"),
+        first((viewed, "files: it sees the system, Python and the function's folder; it writes its own, in memory"),
+              (abi, "files: it reads the system, Python and the function's folder, and writes its own, by Landlock"),
               (True, "files: not isolated")),
         first((viewed or abi, "visattn: not there to be read"),
               (True, "visattn: not isolated, only its import and opening are refused")),
@@ -173,13 +174,14 @@ def shut_in(settings: Settings, held: set[str], user: int | None, above: int, se
 
 def _become(user: int, needed: list[str]) -> int | None:
     """Become this user for good, if it can still read what is needed; → who we are, None if nothing has changed."""
+    needed = [path for path in needed if os.path.exists(path)]
     for candidate in (user, 65534):
         try:
             os.setegid(candidate)
             os.seteuid(candidate)
         except OSError:                                         # not a user of this container
             continue
-        readable = all(os.access(path, os.R_OK, effective_ids=True) for path in needed if os.path.exists(path))
+        readable = all(os.access(path, os.R_OK, effective_ids=True) for path in needed)
         os.seteuid(0)
         os.setegid(0)
         if not readable:
@@ -204,6 +206,13 @@ def serve(settings: Settings, orders: int, answers: int, told: list[str], source
     inlet = os.fdopen(orders, "rb", closefd=False)
     # Taken now, so that what the function does to these modules later changes nothing here.
     leave, write, flush, describe = os._exit, os.write, _flush, raised.described
+
+    def words(error: BaseException) -> str:
+        try:
+            return describe(error, files)
+        except BaseException:                                   # its text raises what is no Exception
+            return type(error).__name__
+
     pack, chunks, read, message_of = wire.pack, wire.chunks, wire.read, wire.message_of
 
     def send(parts: list) -> None:
@@ -231,7 +240,7 @@ def serve(settings: Settings, orders: int, answers: int, told: list[str], source
         target = Target(spec)
         accepts = target.accepts
     except BaseException as error:
-        accepts = Accepts(problem=describe(error, files))
+        accepts = Accepts(problem=words(error))
     flush()
     try:
         send(packed("accepts", accepts))
@@ -246,7 +255,7 @@ def serve(settings: Settings, orders: int, answers: int, told: list[str], source
                     raise MemoryError(f"its answer is larger than {limits.size(settings.limits.answer)}")
             except BaseException as error:
                 kind = "resource" if isinstance(error, MemoryError) else "raised"
-                parts = packed("answer", Answer(problems=(Problem(kind, describe(error, files)),)))
+                parts = packed("answer", Answer(problems=(Problem(kind, words(error)),)))
             flush()
             send(parts)
     except EOFError:

@@ -39,13 +39,15 @@ def leave() -> set[str]:
     return new | {"users"}
 
 
-def view(base: str, folder: str, seen: list[str], hidden: list[str], disk: int, user: int | None) -> bool:
+def view(base: str, folder: str, seen: list[str], hidden: list[str], instead: dict[str, str], disk: int,
+         user: int | None) -> bool:
     """Make a new root, read-only but for `folder`; → whether /proc is one of our own.
 
     base      an empty folder to build it on
     folder    the only one that can be written: kept in memory, `disk` bytes at most, and gone when the last process is
     seen      files and folders that are there, at their places
     hidden    what is below them and is not: an empty folder or file in its place
+    instead   folders in whose place others are
     user      who owns `folder`, or None for who we are
 
     OSError where the system refuses; nothing has changed then for other processes.
@@ -57,6 +59,9 @@ def view(base: str, folder: str, seen: list[str], hidden: list[str], disk: int, 
     _shut(f"{base}/nothing")
     for path in [p for p in SYSTEM if os.path.exists(p)] + seen:
         _show(base, path)
+    for path, other in instead.items():
+        os.makedirs(base + path, exist_ok=True)
+        linux.mount(other, base + path, "", linux.BIND)
     for name in sorted(os.listdir("/dev")):
         if name in DEVICES or name.startswith(GRAPHICS):
             _show(base, f"/dev/{name}")
