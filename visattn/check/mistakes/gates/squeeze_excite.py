@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from visattn.check.changes import convention, mistake
+from visattn.check.changes import mistake
 
 DB = "db = ds * s * (1 - s)"
 DX = "dx = s[:, :, None, None] * dy + dz[:, :, None, None] / HW"
@@ -50,9 +50,6 @@ CHANGES = [
             "The 1/HW of the mean is missing: each pixel had a share of 1/HW in z, dx = s ⊙ dy + dz / HW.", "lesson 2"),
     mistake("rows_taken_for_pixels", "HW = x.shape[2] * x.shape[3]", "HW = x.shape[2] ** 2",
             "The number of pixels is taken as H², which is right for square images only: it is H · W."),
-    convention("hard_sigmoid", "s, _ = sigmoid.forward(h @ w2.T)", "s = np.clip(h @ w2.T + 3, 0, 6) / 6",
-               "The gate is a hard sigmoid, min(max(b + 3, 0), 6) / 6, as in MobileNetV3; the paper has a sigmoid.",
-               by="torchvision.models.mobilenet_v3, timm"),
 ]
 
 

@@ -35,7 +35,7 @@ CHANGES = [
 
 def all_different(rng):
     """kernel, stride and padding differ between rows and columns: axes exchanged"""
-    return (rng.normal(1, 1, size=(2, 3, 6, 7)),), {"kernel": (3, 2), "stride": (1, 2), "padding": (2, 1)}
+    return (rng.normal(1, 1, size=(2, 3, 6, 7)),), {"kernel": (4, 3), "stride": (1, 2), "padding": (2, 1)}
 
 
 def stride_unseen_in_the_shape(rng):

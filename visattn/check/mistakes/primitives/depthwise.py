@@ -1,12 +1,13 @@
 """What goes wrong in depthwise convolution."""
 
-from visattn.check.changes import convention, mistake
+from visattn.check.changes import convention, equal, mistake
 from visattn.check.mistakes.primitives.conv2d import swapped
 
 WINDOWS = "windows = slide(x, w.shape[1:], stride, padding, dilation)"
 Y = "y += wk[:, k] * tap"
 DX = "tap += wk[:, k] * dy"
 DW = 'dw = [np.einsum("ncij,ncij->c", dy, tap) for tap in taps(pad(x, windows), windows)]'
+ZEROS = "y = np.zeros((*x.shape[:2], *windows.count), dtype=x.dtype, like=x)"
 TAPS = "for k, tap in enumerate(taps(pad(x, windows), windows)):"
 
 CHANGES = [
@@ -44,6 +45,9 @@ CHANGES = [
                "The kernel is turned around: this is the convolution of mathematics. "
                "Libraries of deep learning, and this one, do not turn it (cross-correlation).",
                by="scipy.signal.convolve2d"),
+    equal("bias_first", ZEROS + "\n" + TAPS + "\n" + Y + "\nif b is not None:\ny += b[:, None, None]",
+          ZEROS + "\nif b is not None:\n    y += b[:, None, None]\n" + TAPS + "\n    " + Y,
+          "A sum that starts from the bias is rounded to the size of the bias at every tap."),
 ]
 
 

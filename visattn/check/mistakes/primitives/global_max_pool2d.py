@@ -11,8 +11,6 @@ CHANGES = [
     mistake("from_zero_on", LARGEST, LARGEST + "\ny = y * (y > 0)",
             "The maximum starts from 0, so a channel of negative pixels gives 0: start from -∞, or from the first "
             "pixel."),
-    mistake("mean_for_maximum", LARGEST, LARGEST + "\ny = x.mean(axis=(2, 3))",
-            "The pixels are averaged: y = max_hw x."),
     mistake("largest_by_size", LARGEST, "_, wins = largest(abs(x).reshape(N, C, H * W), 2, ties)\n"
             "y = (x.reshape(N, C, H * W) * wins).sum(2) / wins.sum(2, dtype=x.dtype)",
             "The pixel of largest size is taken, whatever its sign: y = max_hw x."),

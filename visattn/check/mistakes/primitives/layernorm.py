@@ -71,7 +71,6 @@ CHANGES = [
                'x: Float[Array, "*B D"], g: Float[Array, "D"], b: Float[Array, "D"], *, eps: float = 1e-5',
                'x: Float[Array, "*B D"], g: Float[Array, "D"], b: Float[Array, "D"], *, eps: float = 1e-6',
                "ε is 10⁻⁶ where none is given; here it is 10⁻⁵.", by="timm"),
-    equal("folded", "y = g * n + b", "y = x * (g * rstd) + (b - x.mean(-1, keepdims=True) * (g * rstd))"),
     equal("power", RSTD, "rstd = ((c * c).mean(-1, keepdims=True) + eps) ** -0.5"),
     equal("sums", DX,
           "D = n.shape[-1]\n"

@@ -54,7 +54,7 @@ CHANGES = [
             "x = x if mask is None else np.where(mask, x, -np.inf)\n"
             "some = np.isfinite(x.max(axis, keepdims=True))\n"
             "e = np.exp(x - np.where(some, x.max(axis, keepdims=True), 0))\n"
-            "p = e / (e.sum(axis, keepdims=True) + 1e-5)\n"
+            "p = e / (e.sum(axis, keepdims=True) + 1e-4)\n"
             "return p, Cache(p, mask, axis)",
             "A small ε is added to the sum below the fraction. Without need, since the largest exponential is 1; "
             "and a row then sums to less than 1."),
