@@ -242,8 +242,8 @@ def cap_and_mask(theirs: Function, ours: Function) -> Findings:
     seen, meant = (support(f, 3, 5, causal="top_left", softcap=2.0)[0] for f in (theirs, ours))
     fine = bool((seen == meant).all())
     yield Finding("softcap and mask", "A cap changes nothing in the mask." if fine else
-                  f"With a cap, masked keys are seen, {draw(seen)}: of -∞ the cap makes -c; the cap comes first, then the "
-                  "mask.", draw(seen), fine)
+                  f"With a cap, masked keys are seen, {draw(seen)}: of -∞ the cap makes -c. The cap comes first, then "
+                  "the mask.", draw(seen), fine)
 
 
 def nothing_left(theirs: Function, ours: Function) -> Findings:

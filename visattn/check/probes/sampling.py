@@ -102,7 +102,8 @@ def grid_between(theirs: Function, ours: Function) -> Findings:
         options = required(theirs, align_corners=True, mode=mode)
         got, meant = (read(f, points, spike, **options)[:, 0] for f in (theirs, ours))
         fine = near(got, meant)
-        name = ("nearest" if near(got, [1, 1, 1, 1, 1]) else "bilinear" if near(got, [1, 0.75, 0.75, 0.5625, 0.75]) else "")
+        known = {"nearest": [1, 1, 1, 1, 1], "bilinear": [1, 0.75, 0.75, 0.5625, 0.75]}
+        name = next((name for name, value in known.items() if near(got, value)), "")
         yield Finding(f"between pixels, {mode}", f"A quarter of a pixel beside a point of 1, to the right, below, "
                       f"both, and to the left, it reads {', '.join(map(number, got[1:]))}" + (
                           "." if fine else f", where {', '.join(map(number, meant[1:]))} is meant"
