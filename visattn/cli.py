@@ -26,8 +26,13 @@ out = Console(width=WIDTH, highlight=False)
 err = Console(stderr=True, highlight=False)
 
 ClickException: Any = typer.BadParameter.__mro__[2]     # Typer brings its own Click or uses another's, by version
-LATER = {"train": "visattn.tasks.command:train"}        # sub-apps, loaded when they are asked for
-ORDER = ["demo", "verify", "ops", "train", "show", "doctor"]
+LATER = {                                               # sub-apps, loaded when they are asked for
+    "train": "visattn.tasks.command:train",
+    "check": "visattn.check.command:check",
+    "vectors": "visattn.check.command:vectors",
+    "mutate": "visattn.check.mutate_command:mutate",
+}
+ORDER = ["demo", "check", "verify", "ops", "train", "show", "mutate", "vectors", "doctor"]
 
 
 class Commands(typer.core.TyperGroup):

@@ -9,7 +9,7 @@ its maximum is a mistake of attention, too, and nobody writes it down twice.
 
 import ast
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from types import CodeType, ModuleType
@@ -83,56 +83,62 @@ def parts(op: ModuleType) -> list[ModuleType]:
     found: dict[str, ModuleType] = {}
     queue = [op]
     while queue:
-        for part in _direct(queue.pop(0)):
+        for _, part in _direct(queue.pop(0)):
             if part.__name__ not in found and part is not op:
                 found[part.__name__] = part
                 queue.append(part)
     return list(found.values())
 
 
-def _direct(module: ModuleType) -> Iterator[ModuleType]:
-    for value in vars(module).values():
-        if isinstance(value, ModuleType) and value.__name__.startswith(("visattn.ops.", "visattn.models.")):
-            yield value
+def _direct(module: ModuleType) -> list[tuple[str, ModuleType]]:
+    return [(name, value) for name, value in vars(module).items()
+            if isinstance(value, ModuleType) and value.__name__.startswith(("visattn.ops.", "visattn.models."))]
 
 
 def changed(op: ModuleType, *changes: Change) -> ModuleType:
     """A copy of the operator with these changes in it, or in the operators that it calls; the original stays.
 
+    The copy's functions are the bare formulas: nobody checks what they are given.
     Raises LookupError where a line of a change does not stand in its file exactly once, or two changes are of one line.
     """
-    by_module: dict[str, list[Change]] = {}
+    by_module = {module.__name__: made_in(module) for module in (op, *parts(op))}
     for change in changes:
-        by_module.setdefault(change.op or op.__name__, []).append(change)
+        name = change.op or op.__name__
+        by_module[name] = (*by_module.get(name, ()), change)
     return _rebuild(op, by_module, {})
 
 
-def _rebuild(module: ModuleType, changes: dict[str, list[Change]], done: dict[str, ModuleType]) -> ModuleType:
-    """The module itself if nothing below it changes; otherwise a copy that calls the copies."""
-    if module.__name__ in done:
-        return done[module.__name__]
-    below = {name: _rebuild(part, changes, done) for name, part in vars(module).items()
-             if isinstance(part, ModuleType) and part in list(_direct(module))}
-    mine = changes.get(module.__name__, [])
-    if not mine and all(vars(module)[name] is part for name, part in below.items()):
-        done[module.__name__] = module
-        return module
-    copy = ModuleType(module.__name__, module.__doc__)
-    copy.__file__ = module.__file__
-    vars(copy).update(below)
-    exec(_compiled(module.__name__, tuple(mine), frozenset(below)), vars(copy))
-    done[module.__name__] = copy
-    return copy
+def made_in(module: ModuleType) -> tuple[Change, ...]:
+    """The changes that a copy has in it; none in an original."""
+    return getattr(module, "__changes__", ())
+
+
+def _rebuild(module: ModuleType, changes: dict[str, tuple[Change, ...]], done: dict[str, ModuleType]) -> ModuleType:
+    """The module itself if nothing in it or below it changes; otherwise a copy that calls the copies."""
+    if module.__name__ not in done:
+        below = {name: _rebuild(part, changes, done) for name, part in _direct(module)}
+        mine = changes.get(module.__name__, ())
+        if mine != made_in(module) or any(vars(module)[name] is not part for name, part in below.items()):
+            copy = ModuleType(module.__name__, module.__doc__)
+            vars(copy).update(vars(module) | below | {"__changes__": mine})
+            exec(_formulas(module.__name__, mine), vars(copy))
+            done[module.__name__] = copy
+        else:
+            done[module.__name__] = module
+    return done[module.__name__]
 
 
 @cache
-def _compiled(module: str, changes: tuple[Change, ...], given: frozenset[str]) -> CodeType:
-    """The code of a module that finds the names `given` there already, and does not import them."""
+def _formulas(module: str, changes: tuple[Change, ...]) -> CodeType:
+    """The code of a module's constants and functions, without types and doors."""
     tree = ast.parse(changed_source(module, changes))
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom):
-            node.names = [a for a in node.names if (a.asname or a.name) not in given]
-    tree.body = [node for node in tree.body if not (isinstance(node, ast.ImportFrom) and not node.names)]
+    tree.body = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.Assign))]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+            node.decorator_list = [d for d in node.decorator_list if "checked" not in ast.unparse(d)]
+            for arg in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
+                arg.annotation = None
     return compile(tree, f"<{module} with {', '.join(c.name for c in changes) or 'changed parts'}>", "exec",
                    dont_inherit=True)
 

@@ -24,15 +24,25 @@ from visattn.check.verdicts import Suspect
 TELLS = 4.0                 # bounds by which a case must tell a mistake from the reference to be evidence
 NEAR = 0.02                 # of the mistake's own effect: what a first look lets through
 SLACK = 1.5                 # bounds of the mistake's arithmetic that the answer may be off
-PAIRS = 3000                # pairs of mistakes that are tried at most
+PAIRS = 2000                # pairs of mistakes that are tried at most
 
 
 class Seen(NamedTuple):
     """One case, what the function answered to it, and what is right."""
 
     case: Case
-    parts: dict[str, list[np.ndarray]]      # "y", "dq", …: leaves; only what was answered
+    parts: dict[str, list[np.ndarray]]      # "y", "dq", …: leaves, of whatever shape; only what was answered
     bounds: Bounds
+    raised: bool = False                    # it raised an exception instead
+
+    def fits(self, part: str) -> bool:
+        """Was this part answered, in the right shape?"""
+        wanted = self.bounds.parts().get(part)
+        return wanted is not None and shapes(self.parts.get(part)) == [w.value.shape for w in wanted]
+
+
+def shapes(leaves: Sequence[np.ndarray] | None) -> list[tuple[int, ...]] | None:
+    return None if leaves is None else [np.shape(leaf) for leaf in leaves]
 
 
 class Explained(NamedTuple):
@@ -50,44 +60,54 @@ class Diagnosis:
         self.seen = sorted(seen, key=lambda s: sum(np.size(a) for a in tree.leaves(s.case.args)))
         self.known = [c for c in changes.changes_of(op) if c.kind in ("mistake", "convention")]
         self._answers: dict[Any, dict[str, list[np.ndarray]] | None] = {}
-        self._effects: dict[Any, bool] = {}
+        self._changed: dict[tuple[Change, ...], ModuleType] = {}
+        self._effects: dict[Any, set[str]] = {}
 
     def explain(self, parts: Iterable[str], given: tuple[Change, ...] = (), kinds: Sequence[str] = ("mistake",),
                 pairs: bool = True) -> list[Explained]:
         """The changes, beside those `given`, that give these parts of every answer; nearest first; [] for unknown."""
         parts = tuple(parts)
-        known = [c for c in self.known if c.kind in kinds and c not in given and self.matters(c, parts)]
-        found = self._explaining(((c,) for c in known), parts, given)
+        known = [c for c in self.known if c.kind in kinds and c not in given]
+        moved = {c: self.moved(c, parts) for c in known}
+        wrong = {s.case.name for s in self.seen if self._is_wrong(s, parts)}
+        # What a mistake moves is wrong, but for mistakes that undo each other; what is wrong, one of two moves.
+        known = [c for c in known if moved[c] and (given or moved[c] <= wrong)]
+        found = self._explaining(((c,) for c in known if given or moved[c] >= wrong), parts, given)
         if not found and pairs:
-            both = itertools.islice(((a, b) for a, b in itertools.combinations(known, 2)
-                                     if (a.op, a.line) != (b.op, b.line)), PAIRS)
-            found = self._explaining(both, parts, given)
+            both = [(a, b) for a, b in itertools.combinations(known, 2)
+                    if (a.op, a.line) != (b.op, b.line) and (given or moved[a] | moved[b] >= wrong)]
+            found = self._explaining(both[:PAIRS], parts, given)
         return found
 
-    def matters(self, change: Change, parts: tuple[str, ...]) -> bool:
-        """Does a change move any of these parts, in any case?"""
+    def moved(self, change: Change, parts: tuple[str, ...]) -> set[str]:
+        """The cases in which a change moves any of these parts."""
         key = change, parts
         if key not in self._effects:
-            self._effects[key] = any(self._tells(s, self.answer((change,), s), parts) for s in self.seen)
+            self._effects[key] = {s.case.name for s in self.seen if self._tells(s, self.answer((change,), s), parts)}
         return self._effects[key]
+
+    def _is_wrong(self, s: Seen, parts: tuple[str, ...]) -> bool:
+        return s.raised or any(not s.fits(name) or any(
+            compare(got, wanted).worst > 1 for got, wanted in zip(s.parts[name], s.bounds.parts()[name], strict=True))
+            for name in parts if name in s.parts)
 
     def _explaining(self, sets: Iterable[tuple[Change, ...]], parts: tuple[str, ...],
                     given: tuple[Change, ...]) -> list[Explained]:
         found = []
         for some in sets:
-            evidence = self._agrees((*given, *some), parts)
+            evidence = self.same(parts, (*given, *some))
             if evidence:
                 found.append(Explained(some, evidence))
         return found
 
-    def _agrees(self, some: tuple[Change, ...], parts: tuple[str, ...]) -> int:
-        """In how many cases these changes are told from the reference; 0 if they do not give the answers."""
+    def same(self, parts: tuple[str, ...], some: tuple[Change, ...]) -> int:
+        """In how many cases these changes, which give these parts of every answer, are told from the reference; or 0."""
         evidence = 0
         for s in self.seen:
             answer = self.answer(some, s)
-            if answer is None or not self._near(s, answer, parts):
+            if (answer is None) != s.raised or answer is not None and not self._near(s, answer, parts):
                 return 0
-            evidence += self._tells(s, answer, parts)
+            evidence += s.raised or self._tells(s, answer, parts)
         return evidence if evidence and self._exactly(some, parts) else 0
 
     def answer(self, some: tuple[Change, ...], s: Seen) -> dict[str, list[np.ndarray]] | None:
@@ -95,18 +115,29 @@ class Diagnosis:
         key = some, s.case.name
         if key not in self._answers:
             try:
-                self._answers[key] = answer_of(changes.changed(self.op, *some), s.case, self.p)
+                self._answers[key] = answer_of(self.changed(some), s.case, self.p)
             except Exception:                   # a change that does not fit these shapes, or another change
                 self._answers[key] = None
         return self._answers[key]
+
+    def changed(self, some: tuple[Change, ...]) -> ModuleType:
+        """The operator with these changes, made once."""
+        if some not in self._changed:
+            self._changed[some] = changes.changed(self.op, *some)
+        return self._changed[some]
 
     def _near(self, s: Seen, answer: dict[str, list[np.ndarray]], parts: tuple[str, ...]) -> bool:
         for name in parts:
             if name not in s.parts:
                 continue
-            for got, mine, right in zip(s.parts[name], answer[name], s.bounds.parts()[name], strict=True):
-                if np.shape(got) != np.shape(mine):
+            if shapes(s.parts[name]) != shapes(answer.get(name)):
+                return False
+            if not s.fits(name):
+                if not all(np.allclose(got, mine, 1e-3, 1e-6, equal_nan=True)
+                           for got, mine in zip(s.parts[name], answer[name])):
                     return False
+                continue
+            for got, mine, right in zip(s.parts[name], answer[name], s.bounds.parts()[name], strict=True):
                 effect = distance(mine, right.value)
                 allowed = 2 * right.error + NEAR * (effect if np.isfinite(effect) else 0.0)
                 if compare(got, Within(np.asarray(mine, float), allowed)).worst > 1:
@@ -115,22 +146,24 @@ class Diagnosis:
 
     def _tells(self, s: Seen, answer: dict[str, list[np.ndarray]] | None, parts: tuple[str, ...]) -> bool:
         """Does this case tell the changes from the reference, in any of these parts?"""
-        if answer is None:
-            return False
+        if answer is None:                      # the change cannot be computed here: the function would have raised
+            return True
         return any(np.shape(mine) != right.value.shape or compare(mine, right).worst >= TELLS
                    for name in parts if name in answer
-                   for mine, right in zip(answer[name], s.bounds.parts()[name], strict=True))
+                   for mine, right in zip(answer[name], s.bounds.parts()[name]))
 
     def _exactly(self, some: tuple[Change, ...], parts: tuple[str, ...]) -> bool:
         """The second look: within what the arithmetic of the changed operator itself explains."""
-        op = changes.changed(self.op, *some)
+        op = self.changed(some)
         for s in self.seen:
             try:
-                mine = tolerance.bounds(op, s.case.args, s.case.options, s.case.dy, self.p).parts()
+                mine = tolerance.bounds(op, s.case.args, s.case.options, s.case.dy, self.p, all_ways=False).parts()
             except Exception:
                 continue                        # NumPy calls without a rule of error: the first look must do
             for name in parts:
-                for got, wanted, computed, right in zip(s.parts.get(name, ()), mine[name],
+                if s.raised or not s.fits(name) or name not in mine:
+                    continue
+                for got, wanted, computed, right in zip(s.parts[name], mine[name],
                                                         (self.answer(some, s) or {}).get(name, ()),
                                                         s.bounds.parts()[name]):
                     # In this precision the change may overflow where in float64 it does not.

@@ -21,7 +21,7 @@ from visattn.check.cases import Case, Integers, cases, cotangent, fit, name_of
 from visattn.check.changes import Change
 from visattn.check.child.records import Accepts, Answer, Problem
 from visattn.check.compare import Compared, compare
-from visattn.check.diagnose import Diagnosis, Seen, intermediates
+from visattn.check.diagnose import Diagnosis, Explained, Seen, intermediates
 from visattn.check.precision import FINEST_FIRST, PRECISIONS, Precision
 from visattn.check.precision import precision as named
 from visattn.check.tolerance import Within
@@ -30,7 +30,7 @@ from visattn.check.verdicts import ORDER, RIGHT, CaseResult, Finding, Map, Part,
 HONEST = 1.5                # bounds up to which a result is accepted, with a word above 1
 SYSTEMATIC = 0.6            # the share of an error that stays when the arguments are nudged: above, it is no rounding
 NUDGES = 6
-CONTRACT = ("mutated", "aliases", "changing", "shape", "dtype", "device", "missing")
+SEVERE = ("mutated", "changing", "shape", "device", "missing")
 FAILED = ("raised", "resource", "crash", "forged")
 
 
@@ -69,8 +69,9 @@ def run(op: str | ModuleType, forward: Any = None, backward: Any = None, *, file
     _check_options(spec, options or {})
     with (runner.trusted(spec, forward, backward) if forward is not None else
           runner.launch(spec, *(() if limits is None else (limits,)), trust=trust)) as called:
-        check = _Check(reference, called, stages, options or {}, seed, only, progress)
-        report = check.report(strict)
+        check = _Check(reference, called, stages, options or {}, seed, only, progress, asked=precision is not None,
+                       strict=strict)
+        report = check.report()
     implementation = f"{file or module}{':' + name if name else ''}" if forward is None else _called(forward)
     return report._replace(implementation=implementation, seconds=time.perf_counter() - start,
                            isolation=tuple(called.isolation))
@@ -99,9 +100,12 @@ class _Check:
     """One function, called on all cases, and what is concluded."""
 
     def __init__(self, op: ModuleType, runner: Any, stages: list[Precision], options: dict[str, Any], seed: int,
-                 only: Sequence[str] | None, progress: Callable[[str], None]) -> None:
+                 only: Sequence[str] | None, progress: Callable[[str], None], asked: bool = False,
+                 strict: bool = False) -> None:
         self.op, self.runner, self.options, self.seed, self.only = op, runner, options, seed, only
         self.stages, self.progress = stages, progress
+        self.strict = strict                    # a library's convention counts as wrong
+        self.asked = asked                      # for one precision: the finer ones are there to show mistakes
         self.accepts: Accepts = runner.accepts
         self.notes: list[str] = list(self.accepts.notes)
         self.findings: list[Finding] = []
@@ -110,7 +114,7 @@ class _Check:
 
     # --- calling
 
-    def report(self, strict: bool) -> Report:
+    def report(self) -> Report:
         if self.accepts.problem:
             return self._closed("failed", self.accepts.problem)
         for p in list(self.stages):
@@ -124,7 +128,7 @@ class _Check:
                 if any(problem.kind == "resource" or problem.kind == "crash" for problem in answer.problems):
                     break                                                   # it will not be better the next time
         judged = self._judge(self.op)
-        if not strict and any(part.verdict not in RIGHT for part in judged):
+        if not self.strict and any(part.verdict not in RIGHT for part in judged):
             judged = self._by_convention(judged)
         return self._conclude(judged)
 
@@ -187,24 +191,50 @@ class _Check:
         for (stage, name), (case, answer) in self.answers.items():
             p = PRECISIONS[stage]
             self.problems[stage, name] = list(answer.problems)
-            if any(problem.kind in (*FAILED, "unsupported") for problem in answer.problems) or not answer.y:
+            kinds = {problem.kind for problem in answer.problems}
+            if "raised" not in kinds and (kinds & {*FAILED, "unsupported"} or not answer.y):
                 continue
             with np.errstate(all="ignore"):
-                right = tolerance.bounds(op, case.args, case.options, case.dy if self.accepts.gradient else None, p)
+                right = tolerance.bounds(op, case.args, case.options, case.dy if self.accepts.gradient else None, p,
+                                         all_ways=False)
             parts = self._arranged(stage, name, case, answer, right)
-            self.seen[stage].append(Seen(case, parts, right))
-            for part, leaves in parts.items():
-                pairs = [compare(got, wanted) for got, wanted in zip(leaves, right.parts()[part], strict=True)]
-                self.compared[stage, name, part] = max(pairs, key=lambda c: c.worst)
+            seen = Seen(case, parts, right, "raised" in kinds and not parts)
+            self.seen[stage].append(seen)
+            self._compare(stage, seen)
+        self._widen(op)
         told = (problem.part for found in self.problems.values() for problem in found if problem.part)
         names = dict.fromkeys([*(part for *_, part in self.compared), *told])
         self.diagnoses = {stage: Diagnosis(op, seen, PRECISIONS[stage]) for stage, seen in self.seen.items() if seen}
         self.forward_mistake: tuple[Change, ...] = ()
         y = self._part("y")
         if y.suspect is not None:
-            self.forward_mistake = self.explained
+            y = self._by_gradients(y)
         wrong = y.verdict in ("wrong", "range")
         return self._one_name_for_all([y, *(self._part(name, wrong) for name in names if name != "y")])
+
+    def _compare(self, stage: str, seen: Seen) -> None:
+        for part, leaves in seen.parts.items():
+            if seen.fits(part):
+                pairs = [compare(got, wanted) for got, wanted in zip(leaves, seen.bounds.parts()[part], strict=True)]
+                self.compared[stage, seen.case.name, part] = max(pairs, key=lambda c: c.worst)
+
+    def _widen(self, op: ModuleType) -> None:
+        """What is outside of the reference's own bound may be right in another way to write it: that is asked of the
+        worst case of each part, and of the next, until one is surely wrong, or none is left."""
+        wide: set[tuple[str, str]] = set()
+        for stage, part in dict.fromkeys((stage, part) for stage, _, part in self.compared):
+            while True:
+                name = max((n for s, n, q in self.compared if (s, q) == (stage, part)),
+                           key=lambda n: self.compared[stage, n, part].worst)
+                if self.compared[stage, name, part].worst <= 1 or (stage, name) in wide:
+                    break
+                wide.add((stage, name))
+                at = next(i for i, seen in enumerate(self.seen[stage]) if seen.case.name == name)
+                seen = self.seen[stage][at]
+                dy = seen.case.dy if self.accepts.gradient else None
+                bounds = tolerance.bounds(op, seen.case.args, seen.case.options, dy, PRECISIONS[stage])
+                self.seen[stage][at] = seen._replace(bounds=bounds)
+                self._compare(stage, self.seen[stage][at])
 
     def _arranged(self, stage: str, name: str, case: Case, answer: Answer, right: tolerance.Bounds) -> dict[str, list]:
         """The arrays of an answer under the names of the parts; those of a wrong shape become problems."""
@@ -220,10 +250,10 @@ class _Check:
                 problem = f"its shape is {wrong[0][0]}, where {wrong[0][1]} is meant" if wrong else ""
             if problem:
                 self.problems[stage, name].append(Problem("shape", f"{problem} (case {name})", part))
-            else:
-                parts[part] = [np.asarray(leaf, float) for leaf in leaves]
+            parts[part] = [np.asarray(leaf, float) for leaf in leaves]
 
-        add("y", answer.y)
+        if answer.y:
+            add("y", answer.y)
         for part, grad in zip(right.grads, answer.grads or ()):
             if grad is not None:
                 add(part, grad if isinstance(grad, (tuple, list)) else [grad])
@@ -231,31 +261,47 @@ class _Check:
 
     def _part(self, name: str, wrong_output: bool = False) -> Part:
         """The verdict on one part, from the worst that can be said of it to the best."""
-        claimed = {self.stages[-1].name} if len(self.stages) < 2 or self.stages[-1].name != "float32" else {
-            p.name for p in self.stages}
-        serious: tuple[tuple[tuple[str, ...], Verdict], ...] = ((FAILED, "failed"), (CONTRACT, "contract"))
-        for kinds, broken in serious:
-            for (stage, case), found in self.problems.items():
-                for problem in found:
-                    if problem.kind in kinds and (problem.part == name or (not problem.part and name == "y")):
-                        if problem.kind == "dtype" and stage not in claimed:
-                            continue
-                        return Part(name, broken, problem.says, np.inf, stage, case)
+        broken = self._broken(name, FAILED, "failed") or self._broken(name, SEVERE, "contract")
+        if broken is not None:
+            return broken
         judged = {(stage, case): c for (stage, case, part), c in self.compared.items() if part == name}
         if not judged:
             says = next((problem.says for found in self.problems.values() for problem in found), "nothing came back")
             unsupported = any(problem.kind == "unsupported" for found in self.problems.values() for problem in found)
             return Part(name, "unsupported" if unsupported else "failed", says, np.inf, self.stages[-1].name, "")
-        finest = next(p.name for p in self.stages if any(stage == p.name for stage, _ in judged))
-        for stage in dict.fromkeys((finest, *(p.name for p in self.stages))):
-            here = {case: c for (s, case), c in judged.items() if s == stage}
-            if not here or max(c.worst for c in here.values()) <= HONEST:
-                continue
-            return self._not_right(name, stage, here, wrong_output)
+        for p in self.stages:
+            here = {case: c for (stage, case), c in judged.items() if stage == p.name}
+            if here and max(c.worst for c in here.values()) > HONEST:
+                return self._not_right(name, p.name, here, wrong_output)
+        # A result that is right, but of another dtype: said only now, for a wrong formula is what matters.
+        broken = self._broken(name, ("dtype", "aliases"), "contract")
+        if broken is not None:
+            return broken
         (stage, case), worst = max(judged.items(), key=lambda item: item[1].worst)
-        verdict: Verdict = "pass" if worst.worst <= 1 else "imprecise"
         says = "" if worst.worst <= 1 else f"A little less exact than honest arithmetic: {worst.worst:.2g} bounds."
-        return Part(name, verdict, says, worst.worst, stage, case, self._map(stage, case, name))
+        return Part(name, "pass" if worst.worst <= 1 else "imprecise", says, worst.worst, stage, case,
+                    self._map(stage, case, name))
+
+    def _by_gradients(self, y: Part) -> Part:
+        """Of mistakes that give the same output, the one whose gradients, too, are those that were given."""
+        diagnosis, found = self.diagnoses[y.precision], self.explained
+        answered = sorted({part for (stage, _, part) in self.compared if stage == y.precision} - {"y"})
+        found = sorted(found, key=lambda e: -sum(diagnosis.same((name,), e.changes) for name in answered))
+        self.forward_mistake = found[0].changes
+        suspect = diagnosis.suspect(found)
+        return y._replace(suspect=suspect, says=y.says.replace(y.suspect.says if y.suspect else "", suspect.says))
+
+    def _broken(self, name: str, kinds: tuple[str, ...], verdict: Verdict) -> Part | None:
+        """The first promise of these kinds that this part did not keep; problems of no part are the output's."""
+        auxiliary = {p.name for p in self.stages[:-1]} if self.asked else set()
+        for (stage, case), found in self.problems.items():
+            for problem in found:
+                if problem.kind in kinds and name == (problem.part or "y"):
+                    if problem.kind == "dtype" and stage in auxiliary:
+                        continue
+                    part = Part(name, verdict, problem.says, np.inf, stage, case)
+                    return self._explained(part, problem.kind)
+        return None
 
     def _not_right(self, name: str, stage: str, here: dict[str, Compared], wrong_output: bool) -> Part:
         """A part that is outside of its bound: what is it?"""
@@ -270,7 +316,7 @@ class _Check:
                                                        "this will be right, too.")
         found = self._explain(name, stage)
         if found:
-            self.explained = found[0].changes
+            self.explained = found
             suspect = self.diagnoses[stage].suspect(found)
             return part._replace(suspect=suspect, says=suspect.says)
         coarse = self._coarser(name, stage) if kind == "wrong" else ""
@@ -282,16 +328,34 @@ class _Check:
                                       f"way exceeds {p.largest:.3g}, the largest number of {p.dtype}.")
         return part._replace(says="An unknown mistake: none of the known ones gives these numbers.")
 
-    def _explain(self, name: str, stage: str) -> list[Any]:
+    def _explained(self, part: Part, kind: str) -> Part:
+        """A part that was not answered as promised, and the mistake that would not be, in the same way."""
+        if kind not in ("raised", "shape") or not any(s.parts for s in self.seen[part.precision]):
+            return part
+        found = self._explain(part.name, part.precision)
+        if not found:
+            return part
+        self.explained = found
+        suspect = self.diagnoses[part.precision].suspect(found)
+        return part._replace(suspect=suspect, says=f"{part.says}. {suspect.says}")
+
+    def _explain(self, name: str, stage: str) -> list[Explained]:
         diagnosis = self.diagnoses[stage]
         if name == "y":
-            return diagnosis.explain(["y"])
+            return self._singles_then_pairs(diagnosis, [name])
         if self.forward_mistake:
-            as_it_is = diagnosis._explaining([()], (name,), self.forward_mistake)
-            if as_it_is:                            # the cache of the wrong forward, read by the right backward
-                return [e._replace(changes=self.forward_mistake) for e in as_it_is]
+            evidence = diagnosis.same((name,), self.forward_mistake)
+            if evidence:                            # the cache of the wrong forward, read by the right backward
+                return [Explained(self.forward_mistake, evidence)]
             return diagnosis.explain([name], given=self.forward_mistake, pairs=False)
-        return diagnosis.explain([name])
+        return self._singles_then_pairs(diagnosis, [name])
+
+    def _singles_then_pairs(self, diagnosis: Diagnosis, names: list[str]) -> list[Explained]:
+        """What explains these parts; no pairs of mistakes where a convention would, which is looked at later."""
+        found = diagnosis.explain(names, pairs=False)
+        if found or not self.strict and diagnosis.explain(names, kinds=("convention",), pairs=False):
+            return found
+        return diagnosis.explain(names)
 
     def _one_name_for_all(self, parts: list[Part]) -> list[Part]:
         """Where one mistake explains every gradient that is wrong, it is named for all of them."""
@@ -366,9 +430,10 @@ class _Check:
 
     def _fits(self, name: str, stage: str, q: Precision) -> bool:
         for s in self.seen[stage]:
-            if name in s.parts:
+            if s.fits(name):
                 with np.errstate(all="ignore"):
-                    room = tolerance.bounds(self.op, s.case.args, s.case.options, s.case.dy, q).parts()[name]
+                    room = tolerance.bounds(self.op, s.case.args, s.case.options, s.case.dy, q,
+                                            all_ways=False).parts()[name]
                 for got, wanted, mine in zip(s.parts[name], room, s.bounds.parts()[name], strict=True):
                     if compare(got, Within(wanted.value, np.maximum(wanted.error, mine.error))).worst > HONEST:
                         return False
@@ -377,7 +442,7 @@ class _Check:
     def _systematic(self, name: str, stage: str, q: Precision) -> bool:
         """Is the error the same when the arguments move a little?  Rounding errors are not."""
         p = PRECISIONS[stage]
-        worst = max((s for s in self.seen[stage] if name in s.parts),
+        worst = max((s for s in self.seen[stage] if s.fits(name)),
                     key=lambda s: self.compared[stage, s.case.name, name].worst)
         rng, found = Integers(self.seed, "nudge"), []
         size = 64 * max(q.stored, q.operand)
@@ -402,7 +467,7 @@ class _Check:
     def _map(self, stage: str, case: str, name: str) -> Map | None:
         """Where the error of a part sits, in one case."""
         s = next((s for s in self.seen[stage] if s.case.name == case), None)
-        if s is None or name not in s.parts:
+        if s is None or not s.fits(name):
             return None
         got, wanted = max(zip(s.parts[name], s.bounds.parts()[name], strict=True),
                           key=lambda pair: compare(*pair).worst)
@@ -420,29 +485,31 @@ class _Check:
     # --- conventions
 
     def _by_convention(self, judged: list[Part]) -> list[Part]:
-        """The verdicts by a library's convention, if the output is right by one; otherwise those there are."""
-        before = (self.seen, self.compared, self.problems, self.diagnoses)
+        """The verdicts with a library's convention as what is right, if by it the output is; otherwise those there are."""
+        before = vars(self).copy()
         if judged[0].verdict in ("wrong", "range"):
             wrong = ["y"]
         elif judged[0].verdict in RIGHT:
             wrong = [part.name for part in judged[1:] if part.verdict in ("wrong", "range")]
         else:
             return judged
-        found = [e for diagnosis in self.diagnoses.values() if wrong
-                 for e in diagnosis.explain(wrong, kinds=("convention",), pairs=False)]
-        for explained in found:
-            change, = explained.changes
-            again = self._judge(changes.changed(self.op, change))
-            agrees = all(part.verdict in RIGHT or (part.name != "y" and part.verdict in ("wrong", "range")
-                         and self._consistent(part.name)) for part in again)
-            if agrees:
-                self.findings.append(Finding("convention", f"This is how {change.by} does it. {change.says}",
-                                             change.name))
-                return [part if part.verdict in RIGHT else part._replace(
-                    verdict="pass", says="The derivative of the output, by differences.", map=None, suspect=None)
-                    for part in again]
-            self.seen, self.compared, self.problems, self.diagnoses = before
+        for diagnosis in self.diagnoses.values():
+            for explained in diagnosis.explain(wrong, kinds=("convention",), pairs=False) if wrong else ():
+                change, = explained.changes
+                again = self._judge(changes.changed(self.op, change))
+                if again[0].verdict in (*RIGHT, "contract") and (wrong == ["y"] or all(
+                        part.verdict in (*RIGHT, "contract") for part in again)):
+                    self.findings.append(Finding(
+                        "convention", f"This is how {change.by} does it. {change.says}", change.name))
+                    return [self._of_convention(part) for part in again]
+                vars(self).update(before)
         return judged
+
+    def _of_convention(self, part: Part) -> Part:
+        """A gradient by hand may not be known for a convention; the derivative of the output always is."""
+        if part.verdict in ("wrong", "range") and part.suspect is None and self._consistent(part.name):
+            return part._replace(verdict="pass", says="The derivative of the output, by differences.", map=None)
+        return part
 
     # --- concluding
 

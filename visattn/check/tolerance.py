@@ -46,7 +46,8 @@ class Bounds(NamedTuple):
 
 
 def bounds(op: Any, args: Sequence[Any], options: dict[str, Any] | None = None, dy: Any = None,
-           precision: str | Precision = "float32", accumulate: str | Precision | None = None) -> Bounds:
+           precision: str | Precision = "float32", accumulate: str | Precision | None = None, *,
+           all_ways: bool = True) -> Bounds:
     """The values of an operator's output and gradients, and how far honest arithmetic may be from them.
 
     op          a module with forward and backward: an operator, or a model
@@ -54,14 +55,17 @@ def bounds(op: Any, args: Sequence[Any], options: dict[str, Any] | None = None, 
     dy          the cotangent of the output, a tree like it; None: no gradients
     precision   float64, float32, tf32, bfloat16 or float16: of all arrays that are stored
     accumulate  of running sums; by default float32, or float64 in float64
+    all_ways    False: the reference as it stands, and no other way to write a line of it; quicker, and narrower
 
     Raises ValueError for a precision that there is not, and what the operator raises for arguments that do not fit.
     """
     p = named(precision)
     if accumulate is not None:
         p = p.accumulating(named(accumulate).stored)
-    y, grads = _values(op, args, options or {}, dy)
-    for way in _ways(op) if isinstance(op, ModuleType) else (op,):
+    with np.errstate(all="ignore"):
+        y, grads = _values(op, args, options or {}, dy)
+    ways = _ways(op) if isinstance(op, ModuleType) else (op,)
+    for way in ways if all_ways else ways[:1]:
         near_y, near_grads = _run(way, args, options or {}, dy, p)
         y = [_wider(one, other) for one, other in zip(y, near_y, strict=True)]
         grads = {name: [_wider(one, other) for one, other in zip(leaves, near_grads[name], strict=True)]
@@ -112,6 +116,7 @@ def names_of_gradients(op: Any, args: Sequence[Any]) -> list[str]:
     return [f"d{name}" for name, a in zip(arguments_of(op), args) if a is not None]
 
 
+@cache
 def arguments_of(op: Any) -> list[str]:
     """The names of the positional arguments."""
     return [p.name for p in inspect.signature(op.forward).parameters.values() if p.kind is not p.KEYWORD_ONLY]
