@@ -360,8 +360,10 @@ LSTM = """
 
 
 @pytest.mark.parametrize("returns", [
-    "return a, b", "return [a, b]", "return (a, b), {'x': x}", "return a, b, {'x': x}", "return {'h': a, 'c': b}",
-    "return {'c': b, 'h': a, 'x': x}", "return (a, b), None",
+    "return a, b", "return [a, b]", "return (a, b), {'x': x}", "return a, b, {'x': x}",
+    "return {'h': a, 'c': b}",
+    "return {'c': b, 'h': a, 'x': x}",
+    "return (a, b), None",
 ])
 def test_several_outputs_are_found(target, rng, returns):
     args, _ = ops.lstm_cell.example(rng)

@@ -17,7 +17,7 @@ import numpy as np
 
 from . import frameworks
 from .adapt import backward_fit
-from .detect import detect
+from .detect import detect, packages_used
 from .load import CannotLoad, Loaded, find
 from .modules import callee_of
 from .once import Once, Setting
@@ -68,10 +68,14 @@ class Target:
         order = [n for n in fit.ordered if n in spec.arguments]
         if by_hand and order != sorted(order, key=spec.arguments.index):
             notes.append(f"its gradients are read in the order of its own parameters: {', '.join(order)}")
+        dtypes = callee.dtypes or framework.dtypes
+        if callee.dtypes is None and "keras" in packages_used([loaded.forward]):
+            dtypes = tuple(d for d in dtypes if d != "float64")
+            notes.append("not called in float64: keras multiplies matrices of float64 in float32")
         self._setting = Setting(spec, framework, callee, loaded.backward, gradient, loaded.files, {})
         self.accepts = Accepts(
             name, tuple(n for n in (*spec.arguments, *spec.options) if n in callee.takes), gradient, framework.device,
-            tuple(d for d in framework.dtypes if d in (callee.dtypes or framework.dtypes)),
+            tuple(d for d in framework.dtypes if d in dtypes),
             {n: [ours for ours, _ in pairs] for n, pairs in fit.values.items()}, (*notes, *fit.notes), problem)
 
     def call(self, args: dict[str, np.ndarray], options: dict[str, Any], dy: list[np.ndarray] | None, *, dtype: str,
