@@ -193,7 +193,7 @@ def test_what_a_cap_must_not_touch_is_read():
                   "if a.shape[-1] else (a, None)",
                   "a = a if softcap is None or allowed is None else softcap * np.tanh(np.where(allowed, a, -np.inf))\n"
                   "p, _ = softmax.forward(a if bias is None else a + bias, mask=None if softcap else allowed)")
-    assert "the cap comes first, then the mask" in found["softcap and mask"].says
+    assert "The cap comes first, then the mask" in found["softcap and mask"].says
 
 
 @pytest.mark.parametrize(("hidden", "said"), [(-np.inf, "NaN"), (-1e9, "the mean of all values")])
@@ -226,6 +226,9 @@ def test_exponentials_that_overflow_are_read():
     assert found["overflow"].value == 710
     found = wrong(ops.attention, "p = x - x.max(axis, keepdims=True)", "p = x.astype(np.float32)", ops.softmax)
     assert found["overflow"].value == 89
+    found = wrong(ops.attention, "p = x - x.max(axis, keepdims=True)", "p = x - x.max(axis, keepdims=True, initial=0)",
+                  ops.softmax)
+    assert set(found) == {"underflow"}
 
 
 def test_the_heads_that_are_read_are_named():

@@ -264,17 +264,20 @@ LADDER = ((11.5, "float16"), (89.0, "float32"), (710.0, "float64"), (1e5, "float
 
 
 def overflow(theirs: Function, ours: Function) -> Findings:
-    """At which score do the exponentials overflow?"""
-    first: tuple[float, str] | None = None
-    for score, dtype in LADDER:
-        q, k = np.full((1, 1, 1, 1), score), np.array([0.0, 1.0, 0.5]).reshape(1, 1, 3, 1)
-        p = weights(theirs, 1, 3, q, k)[0, 0]
-        if not np.isfinite(p).all():
-            first = score, dtype
-            break
+    """At which score do the exponentials overflow, and do they vanish where all scores are far below 0?"""
+    def finite(score: float) -> bool:
+        k = np.array([1.0, 2.0, 1.5]).reshape(1, 1, 3, 1)
+        return bool(np.isfinite(weights(theirs, 1, 3, np.full((1, 1, 1, 1), score), k, D=1)).all())
+
+    first = next(((score, dtype) for score, dtype in LADDER if not finite(score)), None)
     yield Finding("overflow", "Scores may be as large as they like." if first is None else
                   f"A score of {number(first[0])} gives NaN: its exponential overflows in {first[1]}. "
                   "Subtract the largest score of the row first.", first[0] if first else None, first is None)
+    if first is None:
+        low = finite(-1e3)
+        yield Finding("underflow", "Scores may be as far below 0 as they like." if low else
+                      "Where all scores are -1000 or less it gives NaN: their exponentials are all 0. Subtract the "
+                      "largest score of the row, whatever its sign.", low, low)
 
 
 def key_heads(theirs: Function, ours: Function) -> Findings:
