@@ -213,7 +213,7 @@ def test_every_field_is_documented_and_every_documented_field_is_there():
 
 
 def test_json_is_json_whatever_was_found(any_report):
-    text = json.dumps(report.as_json(any_report), allow_nan=False)
+    text = json.dumps(report.as_json(any_report), allow_nan=False, ensure_ascii=False)
     text.encode()
     found = json.loads(text)
     assert found["schema"] == 1

@@ -175,6 +175,22 @@ def test_they_are_written_whole_or_not_at_all(folder, monkeypatch):
     assert [p.name for p in folder.parent.iterdir()] == [folder.name]
 
 
+def test_what_was_there_stays_if_the_new_cannot_take_its_place(folder, monkeypatch):
+    before = contents(folder)
+
+    def blocked(path, target, *, real=vectors.Path.rename):
+        if path.name == "new":
+            raise PermissionError(13, "in use", str(path))
+        return real(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(vectors.Path, "rename", blocked)
+        with pytest.raises(PermissionError, match="in use"):
+            vectors.write("softmax", folder, ["float32"], ["npz"], only=["plain_1"])
+    assert contents(folder) == before
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
 @pytest.mark.parametrize(("how", "error", "said"), [
     ({"op": "atention"}, LookupError, "did you mean attention"),
     ({"precisions": ["float8"]}, ValueError, "precision must be one of"),

@@ -20,7 +20,7 @@ from rich.text import Text
 from visattn.check import words
 from visattn.check.page import html
 from visattn.check.schema import as_json
-from visattn.check.verdicts import RIGHT, Finding, Map, Part, Report, Suspect
+from visattn.check.verdicts import Finding, Map, Part, Report, Suspect
 
 __all__ = ["as_json", "html", "show", "text"]
 
