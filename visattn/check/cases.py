@@ -87,17 +87,14 @@ def make(op: ModuleType, maker: Callable[..., Any], name: str, p: Precision, see
 
 def smooth(op: Any, args: Any, options: Any, dy: Any, rng: Any) -> bool:
     """Does nothing jump when every number moves a little?"""
-    step = 1e-6
     before = _results(op, args, options, dy)
-
-    def nudge(a: np.ndarray) -> np.ndarray:
-        return a + step * (a * rng.uniform(-1, 1, size=a.shape) + 1e-3 * rng.normal(size=a.shape))
-
-    moved = tree.map(nudge, args)
-    for one, two in zip(before, _results(op, moved, options, dy), strict=True):
-        scale = np.abs(np.where(np.isfinite(one), one, 0)).max(initial=0.0)
-        if np.abs(np.where(np.isfinite(one - two), one - two, 0)).max(initial=0.0) > 1e-3 * scale + 1e-300:
-            return False
+    ways = tree.map(lambda a: 1e-6 * (a * rng.uniform(-1, 1, size=a.shape) + 1e-3 * rng.normal(size=a.shape)), args)
+    for sign in (1, -1):
+        moved = tree.map(lambda a, way, sign=sign: a + sign * way, args, ways)
+        for one, two in zip(before, _results(op, moved, options, dy), strict=True):
+            scale = np.abs(np.where(np.isfinite(one), one, 0)).max(initial=0.0)
+            if np.abs(np.where(np.isfinite(one - two), one - two, 0)).max(initial=0.0) > 1e-3 * scale + 1e-300:
+                return False
     return True
 
 

@@ -105,7 +105,7 @@ class Diagnosis:
         evidence = 0
         for s in self.seen:
             answer = self.answer(some, s)
-            if (answer is None) != s.raised or answer is not None and not self._near(s, answer, parts):
+            if (answer is None) != s.raised or (answer is not None and not self._near(s, answer, parts)):
                 return 0
             evidence += s.raised or self._tells(s, answer, parts)
         return evidence if evidence and self._exactly(some, parts) else 0

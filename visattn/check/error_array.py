@@ -144,6 +144,9 @@ class Bounded(NDArrayOperatorsMixin):
     def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> "Bounded":
         return _mean(self, axis, keepdims=keepdims)
 
+    def cumsum(self, axis: int | None = None) -> "Bounded":
+        return _cumsum(self, axis)
+
     def max(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> "Bounded":
         return _max(self, axis, keepdims=keepdims)
 
@@ -458,11 +461,19 @@ def _compare(a: Any, b: Any, test: Any) -> Any:
     return Bounded(test(va, vb), undecided, precision=precision_of(a, b)).decided()
 
 
+def comparison(test: Any) -> Rule:
+    return lambda a, b, **_: _compare(a, b, test)
+
+
+def predicate(test: Any) -> Rule:
+    return lambda a, **_: test(a.value)
+
+
 for _name in ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal"):
-    UFUNCS[_name] = lambda a, b, _test=getattr(np, _name), **_: _compare(a, b, _test)
+    UFUNCS[_name] = comparison(getattr(np, _name))
 
 for _name in ("isnan", "isfinite", "isinf", "signbit"):
-    UFUNCS[_name] = lambda a, _test=getattr(np, _name), **_: _test(a.value)
+    UFUNCS[_name] = predicate(getattr(np, _name))
 
 
 @ufunc("logical_not", "invert")
@@ -575,10 +586,10 @@ def _einsum(subscripts: str, *operands: Any, **_: Any) -> Bounded:
         cost = sum_cost(_count(operand.value, value), p) * np.einsum(subscripts, magnitude(operand))
         return rounded(value, np.einsum(subscripts, operand.error) + cost, p)
     inputs, _, output = subscripts.replace(" ", "").replace("...", "").partition("->")
-    sizes: dict[str, int] = {}
-    for letters, operand in zip(inputs.split(","), operands):
-        sizes |= dict(zip(letters[::-1], values(operand).shape[::-1]))
-    n = float(np.prod([size for letter, size in sizes.items() if letter not in output] or [1]))
+    axes: dict[str, int] = {}
+    for letters, a in zip(inputs.split(","), operands):
+        axes |= dict(zip(letters[::-1], values(a).shape[::-1]))
+    n = float(np.prod([size for letter, size in axes.items() if letter not in output] or [1]))
     return _product(lambda x, y: np.einsum(subscripts, x, y), n, *operands)
 
 

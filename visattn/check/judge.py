@@ -68,7 +68,7 @@ def run(op: str | ModuleType, forward: Any = None, backward: Any = None, *, file
                          weights=weights or {}, seed=seed)
     _check_options(spec, options or {})
     with (runner.trusted(spec, forward, backward) if forward is not None else
-          runner.launch(spec, *(() if limits is None else (limits,)), trust=trust)) as called:
+          runner.launch(spec, limits, trust)) as called:
         check = _Check(reference, called, stages, options or {}, seed, only, progress, asked=precision is not None,
                        strict=strict)
         report = check.report()
@@ -353,7 +353,7 @@ class _Check:
     def _singles_then_pairs(self, diagnosis: Diagnosis, names: list[str]) -> list[Explained]:
         """What explains these parts; no pairs of mistakes where a convention would, which is looked at later."""
         found = diagnosis.explain(names, pairs=False)
-        if found or not self.strict and diagnosis.explain(names, kinds=("convention",), pairs=False):
+        if found or (not self.strict and diagnosis.explain(names, kinds=("convention",), pairs=False)):
             return found
         return diagnosis.explain(names)
 
@@ -485,7 +485,7 @@ class _Check:
     # --- conventions
 
     def _by_convention(self, judged: list[Part]) -> list[Part]:
-        """The verdicts with a library's convention as what is right, if by it the output is; otherwise those there are."""
+        """The verdicts with a library's convention as what is right, if by it the output is; else those there are."""
         before = vars(self).copy()
         if judged[0].verdict in ("wrong", "range"):
             wrong = ["y"]
@@ -514,9 +514,12 @@ class _Check:
     # --- concluding
 
     def _conclude(self, parts: list[Part]) -> Report:
-        verdict: Verdict = "unsupported"
-        if parts[0].verdict != "unsupported":
-            verdict = min((part.verdict for part in parts if part.verdict != "unsupported"), key=ORDER.index)
+        # A wrong formula matters more than the dtype in which it is given back.
+        lighter = {part.name for part in parts if part.verdict == "contract"
+                   and self._broken(part.name, SEVERE, "contract") is None}
+        first = min(parts, key=lambda part: ORDER.index("imprecise" if part.name in lighter else part.verdict)
+                    - (part.name in lighter) / 2 + 9 * (part.verdict == "unsupported"))
+        verdict: Verdict = "unsupported" if parts[0].verdict == "unsupported" else first.verdict
         if verdict not in RIGHT and verdict != "unsupported":
             self._look_closer(parts)
         for stage, why in self.left_out.items():
@@ -526,7 +529,7 @@ class _Check:
         self.notes += [f"not supported in {stage}: {says}" for stage, says in sorted(unsupported)]
         if not self.accepts.gradient:
             self.notes.append("no gradient was given, and none was judged")
-        says = sentence(verdict, parts, self.findings)
+        says = sentence(first, parts, self.findings)
         return self._closed(verdict, says, parts)
 
     def _look_closer(self, parts: list[Part]) -> None:
@@ -597,20 +600,17 @@ def axes_of(op: Any, part: str, ndim: int) -> tuple[str, ...]:
     return tuple(axes) if len(axes) == ndim else tuple(f"axis {i}" for i in range(ndim))
 
 
-def sentence(verdict: Verdict, parts: Sequence[Part], findings: Sequence[Finding]) -> str:
-    """The whole in a sentence or two."""
-    if verdict in RIGHT:
+def sentence(first: Part, parts: Sequence[Part], findings: Sequence[Finding]) -> str:
+    """The whole in a sentence or two; `first` is the part that matters most."""
+    if first.verdict in RIGHT:
         judged = [part.name for part in parts if part.verdict in RIGHT]
         worst = max((part.ratio for part in parts if part.verdict in RIGHT), default=0.0)
         convention = next((f" {f.says}" for f in findings if f.name == "convention"), "")
-        return (f"Right: {', '.join(judged)} within {worst:.2g} of the bound that honest arithmetic keeps."
-                + (convention if convention else ""))
-    if verdict == "unsupported":
-        return f"Not judged: {parts[0].says}" if parts else "Not judged."
-    part = next(part for part in parts if part.verdict == verdict)
-    what = {"y": "the output"}.get(part.name, part.name)
-    named = suspect_words(part.suspect)
-    return f"{verdict}: {what}{named}. {part.says}"
+        return f"Right: {', '.join(judged)} within {worst:.2g} of the bound that honest arithmetic keeps.{convention}"
+    if first.verdict == "unsupported":
+        return f"Not judged: {first.says}"
+    what = "the output" if first.name == "y" else first.name
+    return f"{first.verdict}: {what}{suspect_words(first.suspect)}. {first.says}"
 
 
 def suspect_words(suspect: Suspect | None) -> str:

@@ -1,0 +1,102 @@
+"""Arrays with errors: each rule against the errors that rounding really makes, and what cannot be decided."""
+
+import numpy as np
+import pytest
+
+from visattn.check.error_array import Bounded
+from visattn.check.precision import PRECISIONS
+
+F32 = PRECISIONS["float32"]
+RULES = {
+    "add": lambda a, b: a + b, "subtract": lambda a, b: a - b, "multiply": lambda a, b: a * b,
+    "divide": lambda a, b: a / (b * b + 1), "exp": lambda a, b: np.exp(a), "tanh": lambda a, b: np.tanh(a * b),
+    "log": lambda a, b: np.log(a * a + b * b + 1), "sqrt": lambda a, b: np.sqrt(a * a + b * b),
+    "power": lambda a, b: (a * a + 1) ** -1.5, "sum": lambda a, b: (a * b).sum(-1), "mean": lambda a, b: a.mean(0) - b,
+    "max": lambda a, b: (a * b).max(-1), "min": lambda a, b: (a * b).min(-1),
+    "maximum": lambda a, b: np.maximum(a * b, b), "minimum": lambda a, b: np.minimum(a, a * b),
+    "matmul": lambda a, b: a @ b.T, "clip": lambda a, b: (a * b).clip(-1, 1),
+    "einsum": lambda a, b: np.einsum("ij,kj->ik", a, b), "einsum_1": lambda a, b: np.einsum("ij->j", a * b),
+    "where": lambda a, b: np.where(a * b > 0.1, a * b, -b),
+    "abs": lambda a, b: abs(a * b), "cumsum": lambda a, b: (a * b).cumsum(1),
+    "concatenate": lambda a, b: np.concatenate([a * b, b]), "stack": lambda a, b: np.stack([a, a * b]),
+    "pad": lambda a, b: np.pad(a * b, ((1, 1), (0, 2))), "take": lambda a, b: (a * b).take([2, 0], axis=0),
+    "copysign": lambda a, b: np.copysign(a * a, b), "tensordot": lambda a, b: np.tensordot(a, b, ((1,), (1,))),
+    "expm1": lambda a, b: np.expm1(a * b), "log1p": lambda a, b: np.log1p(a * a * b * b),
+    "sin": lambda a, b: np.sin(a * b),
+    "in place": lambda a, b: _in_place(a, b),
+}
+
+
+def _in_place(a, b):
+    y = np.zeros_like(a)
+    y += a
+    y *= b
+    np.exp(y, out=y)
+    y[0] = a[1] * b[1]
+    view = y.reshape(-1)[::2]
+    view -= 1
+    return y
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_float32_gives_is_within_the_bound_and_the_bound_is_not_loose(rule):
+    closest = 0.0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        a, b = (rng.normal(size=(5, 7)).astype(np.float32) for _ in range(2))
+        exact = RULES[rule](a.astype(float), b.astype(float))
+        with_errors = RULES[rule](Bounded(a.astype(float), precision=F32), Bounded(b.astype(float), precision=F32))
+        got = RULES[rule](a, b)
+        np.testing.assert_array_equal(with_errors.value, exact)
+        off = np.abs(got - exact)
+        assert (off <= with_errors.error).all()
+        closest = max(closest, float((off[off > 0] / with_errors.error[off > 0]).max(initial=0)))
+    assert closest > 0.005
+
+
+def test_zero_is_exact():
+    x = Bounded(np.array([0.0, 1.0]), precision=F32)
+    assert (x * 0.5).error[0] == 0
+    assert (x * 0.5).error[1] > 0
+
+
+def test_a_comparison_closer_than_the_errors_is_undecided():
+    x = Bounded(np.array([1.0, 1.0, 3.0]), np.array([0.5, 0.0, 0.5]), precision=F32)
+    below = x < 1.2
+    np.testing.assert_array_equal(below.value, [True, True, False])
+    np.testing.assert_array_equal(below.error, [1, 0, 0])
+    chosen = np.where(below, 10.0, x)
+    assert chosen.error[0] >= 9                     # it may be 10, it may be 1
+    assert chosen.error[1] == 0
+
+
+def test_what_is_decided_is_an_ordinary_array():
+    x = Bounded(np.array([1.0, -1.0]), np.array([0.5, 0.5]), precision=F32)
+    assert type(x > 0) is np.ndarray
+
+
+def test_the_largest_of_near_ones_is_undecided():
+    x = Bounded(np.array([[1.0, 1.01, 0.0]]), np.array([[0.1, 0.1, 0.1]]), precision=F32)
+    assert np.isinf(x.argmax(1).error).all()
+    clear = Bounded(np.array([[1.0, 5.0, 0.0]]), np.array([[0.1, 0.1, 0.1]]), precision=F32)
+    assert clear.argmax(1) == [1]
+
+
+def test_what_is_read_at_an_undecided_place_is_evidence_for_nothing():
+    place = Bounded(np.array([0.5, 1.5]), np.array([0.6, 0.1]), precision=F32)
+    i = np.floor(place).astype(np.int64)
+    table = Bounded(np.arange(4.0), precision=F32)
+    np.testing.assert_array_equal(np.isinf(table.take(i).error), [True, False])
+
+
+def test_beyond_the_largest_number_nothing_is_known():
+    x = Bounded(np.array([60000.0]), precision=PRECISIONS["float16"])
+    assert np.isinf((x * 2.0).error).all()
+    assert np.isfinite((x * 0.25).error).all()
+
+
+def test_a_call_without_a_rule_is_refused_by_name():
+    with pytest.raises(TypeError, match=r"no rule of error for np\.arctan2"):
+        np.arctan2(Bounded(np.ones(2), precision=F32), 1.0)
+    with pytest.raises(TypeError, match=r"no rule of error for np\.median"):
+        np.median(Bounded(np.ones(2), precision=F32))
