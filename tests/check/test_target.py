@@ -175,6 +175,41 @@ def test_functions_can_be_given_directly(x):
     assert found.accepts.gradient == "backward"
 
 
+def test_a_module_can_be_given_for_its_forward_and_backward(x):
+    found = Target(spec_of(ops.relu), ops.relu)
+    assert found.accepts.gradient == "backward"
+    assert call(found, x, [x]).problems == ()
+
+
+def test_an_object_of_a_file_has_its_own_backward(target, x):
+    found = target("relu", """
+        class Plain:
+            def forward(self, x): return np.maximum(x, 0), x
+            def backward(self, dy, x): return dy * (x > 0)
+
+        plain = Plain()
+    """, name="plain")
+    assert found.accepts.gradient == "backward"
+    np.testing.assert_array_equal(call(found, x, [x]).grads[0], x * (x > 0))
+
+
+def test_a_value_of_a_file_is_no_function(target):
+    assert target("relu", "relu = 3", name="relu").accepts.problem.endswith(":relu is of type int, no function")
+
+
+def test_an_option_that_was_bound_before_is_not_in_the_way(rng):
+    from functools import partial
+
+    def softmax(x, axis):
+        return np.exp(x) / np.exp(x).sum(axis, keepdims=True)
+
+    found = Target(spec_of(ops.softmax), partial(softmax, axis=0))
+    assert found.accepts.problem == ""
+    x = rng.normal(size=(2, 3))
+    np.testing.assert_allclose(call(found, x).y[0].sum(0), 1)
+    np.testing.assert_allclose(call(found, x, options={"axis": 1}).y[0].sum(1), 1)
+
+
 def test_a_backward_that_belongs_to_another_function_is_left_alone(target):
     code = "def forward(x): return x\ndef backward(dy): return dy\ndef relu(x): return x"
     assert target("relu", code, name="relu").accepts.gradient == ""
@@ -375,7 +410,9 @@ def test_several_outputs_are_found(target, rng, returns):
 
 
 @pytest.mark.parametrize(("returns", "kind"), [
-    ("return a", "missing"), ("return a, {'x': x}", "missing"), ("return (a,)", "missing"), ("return a, b, a", "shape")])
+    ("return a", "missing"), ("return a, {'x': x}", "missing"), ("return (a,)", "missing"),
+    ("return a, b, a", "shape"),
+])
 def test_too_few_and_too_many_outputs_are_told(target, rng, returns, kind):
     args, _ = ops.lstm_cell.example(rng)
     found = target("lstm_cell", LSTM.format(returns))

@@ -146,6 +146,10 @@ class Numba(Numpy):
     def refused(self, value: Any) -> str:
         return super().refused(value) if not hasattr(value, "copy_to_host") else ""
 
+    def place(self, value: Any) -> str:
+        """Arrays are the host's; kernels run where they are launched to."""
+        return self.device
+
 
 class Cupy(Numpy):
     """CuPy: NumPy on a GPU."""

@@ -51,17 +51,23 @@ def find(spec: Spec, forward: Any = None, backward: Any = None) -> Loaded:
         raise CannotLoad(f"{label} cannot be imported: {described(error, (str(path or ''),))}") from error
     name = spec.name or _chosen(module, spec, label)
     found = _attribute(module, name, label)
-    if isinstance(found, ModuleType):
-        module, name, found = found, "forward", _attribute(found, "forward", f"{label}:{name}")
-    if not callable(found):
-        raise CannotLoad(f"{label}:{name} is a {type(found).__name__}, not a function")
-    by_hand = _attribute(module, spec.backward, label) if spec.backward else _backward_of(module, name)
+    owned = _owned(found)
+    if owned is not None:
+        found, by_hand = owned
+    elif not callable(found):
+        raise CannotLoad(f"{label}:{name} is of type {type(found).__name__}, no function")
+    else:
+        by_hand = _backward_of(module, name)
+    by_hand = _attribute(module, spec.backward, label) if spec.backward else by_hand
     file = getattr(module, "__file__", None) or ""
     return Loaded(found, by_hand, name.rpartition(".")[2] if name != "forward" else spec.op or name, (file,), imported,
                   tuple(notes))
 
 
 def _given(forward: Any, backward: Any, spec: Spec) -> Loaded:
+    owned = _owned(forward)
+    if owned is not None:
+        forward, backward = owned[0], backward or owned[1]
     if not callable(forward):
         raise CannotLoad(f"{forward!r} is not a function")
     inner = inspect.unwrap(forward) if not isinstance(forward, type) else forward
@@ -73,6 +79,15 @@ def _given(forward: Any, backward: Any, spec: Spec) -> Loaded:
         value.__name__.partition(".")[0] for value in list(vars(module).values()) if isinstance(value, ModuleType)}
     name = spec.op if spec.op and name in ("forward", "<lambda>") else name
     return Loaded(forward, backward, name, (file,), imported)
+
+
+def _owned(thing: Any) -> tuple[Any, Any] | None:
+    """(forward, backward) of a module, or of an object that has them and cannot be called itself."""
+    if not isinstance(thing, ModuleType) and (callable(thing) or not callable(getattr(thing, "forward", None))):
+        return None
+    if not callable(getattr(thing, "forward", None)):
+        raise CannotLoad(f"{getattr(thing, '__name__', thing)} has no forward")
+    return thing.forward, getattr(thing, "backward", None)
 
 
 def _source(spec: Spec, path: Path | None) -> str:

@@ -13,6 +13,8 @@ from .raised import problem_of
 from .records import Problem, Spec
 from .returned import Output, part_name, read_gradients, read_output
 
+POOLED = 2 ** 18                            # elements of the largest array that is kept to be used again
+
 
 class Setting(NamedTuple):
     """What is the same in all calls of a function."""
@@ -53,11 +55,14 @@ class Once:
         """The same object as in the last call of this shape: who remembers answers by their inputs is found out."""
         key = (name, value.shape, value.dtype.kind, self.dtype, self.layout)
         pool, framework = self.setting.pool, self.setting.framework
-        if key not in pool or not framework.refill(pool[key], value):
-            pool[key] = framework.array(value, self.dtype, self.layout)
-        self._watched[name] = pool[key]
-        self._before[name] = framework.numpy(pool[key])
-        return pool[key]
+        array = pool.get(key)
+        if array is None or not framework.refill(array, value):
+            array = framework.array(value, self.dtype, self.layout)
+            if value.size <= POOLED:
+                pool[key] = array
+        self._watched[name] = array
+        self._before[name] = framework.numpy(array)
+        return array
 
     def forward(self, args: dict[str, np.ndarray], options: dict[str, Any], traced: bool) -> None:
         """Call the function; with `traced` so that its framework can go back."""
