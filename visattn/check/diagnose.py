@@ -101,7 +101,7 @@ class Diagnosis:
         return found
 
     def same(self, parts: tuple[str, ...], some: tuple[Change, ...]) -> int:
-        """In how many cases these changes, which give these parts of every answer, are told from the reference; or 0."""
+        """In how many cases changes that give these parts of every answer are told from the reference; else 0."""
         evidence = 0
         for s in self.seen:
             answer = self.answer(some, s)

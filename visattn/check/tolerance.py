@@ -65,10 +65,10 @@ def bounds(op: Any, args: Sequence[Any], options: dict[str, Any] | None = None, 
     with np.errstate(all="ignore"):
         y, grads = _values(op, args, options or {}, dy)
     ways = _ways(op) if isinstance(op, ModuleType) else (op,)
-    for way in ways if all_ways else ways[:1]:
+    for i, way in enumerate(ways if all_ways else ways[:1]):
         near_y, near_grads = _run(way, args, options or {}, dy, p)
-        y = [_wider(one, other) for one, other in zip(y, near_y, strict=True)]
-        grads = {name: [_wider(one, other) for one, other in zip(leaves, near_grads[name], strict=True)]
+        y = [_wider(one, other, i) for one, other in zip(y, near_y, strict=True)]
+        grads = {name: [_wider(one, other, i) for one, other in zip(leaves, near_grads[name], strict=True)]
                  for name, leaves in grads.items()}
     return Bounds([_stored(leaf, p) for leaf in y],
                   {name: [_stored(leaf, p) for leaf in leaves] for name, leaves in grads.items()}, p)
@@ -128,9 +128,11 @@ def _within(a: Any) -> Within:
     return Within(np.asarray(a.value, float), a.error)
 
 
-def _wider(one: Within, other: Within) -> Within:
-    """The first one's value, and room for both."""
-    return Within(one.value, np.maximum(one.error, other.error))
+def _wider(one: Within, other: Within, number: int) -> Within:
+    """The first one's value, and room for both; where the analysis of another way says nothing, for the first."""
+    if number == 0:
+        return Within(one.value, other.error)
+    return Within(one.value, np.where(np.isinf(other.error), one.error, np.maximum(one.error, other.error)))
 
 
 def _stored(leaf: Within, p: Precision) -> Within:
