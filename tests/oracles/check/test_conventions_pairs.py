@@ -81,17 +81,23 @@ def test_torchs_is_causal_and_jaxs_and_kerass(rng, agree, keys):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_softmax_written_out_in_torch_gives_nan(rng):
-    """Scores of -∞ added, as in the documentation of scaled_dot_product_attention: the output's row and all gradients
-    that it reaches are NaN."""
+@pytest.mark.parametrize(("how", "name"), [("filled", "empty_rows_are_nan"),
+                                           ("added", "empty_rows_are_nan_everywhere")])
+def test_softmax_written_out_in_torch_gives_nan(rng, how, name):
+    """-∞ filled in: the output's row and dv are NaN, and nothing else.  Added, as in the documentation of
+    scaled_dot_product_attention: dq and dk, too."""
     q, k, v = drawn(rng, (B, G, T, D), (B, G, S, D), (B, G, S, E))
     mask = with_an_empty_row(rng)
     tensors = [torch.tensor(a, requires_grad=True) for a in (q, k, v)]
-    scores = tensors[0] @ tensors[1].mT * D**-0.5 + torch.zeros(B, 1, T, S).masked_fill(~torch.tensor(mask), -torch.inf)
+    scores, forbidden = tensors[0] @ tensors[1].mT * D**-0.5, ~torch.tensor(mask)
+    if how == "filled":
+        scores = scores.masked_fill(forbidden, -torch.inf)
+    else:
+        scores = scores + torch.zeros(B, 1, T, S).masked_fill(forbidden, -torch.inf)
     theirs = scores.softmax(-1) @ tensors[2]
     do = rng.normal(size=theirs.shape)
     theirs.backward(torch.tensor(do))
-    module = meant(attention, "empty_rows_are_nan")
+    module = meant(attention, name)
     o, cache = module.forward(q, k, v, mask=mask)
     assert np.isnan(o[1, :, 2]).all()
     np.testing.assert_allclose(o, theirs.detach(), rtol=1e-10, atol=1e-12)
@@ -142,11 +148,15 @@ def test_kerass_attention_gives_the_mean_where_no_key_is_left(rng):
 @pytest.mark.parametrize("causal", [None, "top_left"])
 def test_jax_reads_heads_after_tokens(rng, causal):
     jax = pytest.importorskip("jax")
-    q, k, v = drawn(rng, *[(B, G, T, D)] * 3)
-    theirs = jax.nn.dot_product_attention(q, k, v, is_causal=causal is not None)
-    ours, _ = meant(attention, "heads_after_tokens").forward(q, k, v, causal=causal)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
-    assert np.abs(attention.forward(q, k, v, causal=causal)[0] - theirs).max() > 0.1
+    q, k, v, do = drawn(rng, *[(B, G, T, D)] * 4)
+    y, pull = jax.vjp(lambda *args: jax.nn.dot_product_attention(*args, is_causal=causal is not None),
+                      *(jax.numpy.asarray(a) for a in (q, k, v)))
+    module = meant(attention, "heads_after_tokens")
+    o, cache = module.forward(q, k, v, causal=causal)
+    np.testing.assert_allclose(o, y, rtol=1e-4, atol=1e-5)
+    for ours, gradient in zip(module.backward(do, cache), pull(jax.numpy.asarray(do, y.dtype)), strict=True):
+        np.testing.assert_allclose(ours, gradient, rtol=1e-3, atol=1e-5)
+    assert np.abs(attention.forward(q, k, v, causal=causal)[0] - y).max() > 0.1
 
 
 def additive_of_keras(rng, mask=None, dtype="float64"):

@@ -189,5 +189,4 @@ def empty_rows(rng):
 CASES = [plain, biased, square, one_query, one_key, no_batch, more_axes, saturated, masked, masked_square, padded,
          empty_rows]
 
-ALIASES = {"query": "q", "key": "k", "keys": "k", "value": "v", "values": "v", "attn_mask": "mask",
-           "attention_mask": "mask", "w": "wa", "u": "ua", "bias": "b"}
+ALIASES = {"w": "wa", "u": "ua", "bias": "b"}

@@ -19,15 +19,38 @@ DQ = "dq = scale * weigh(da, k, mask)"
 DK = "dk = scale * weigh(da.swapaxes(-1, -2), q, turned)"
 
 
-def filled(fill):
-    """The scores of forbidden pairs get another value than -∞; no gradient passes through what was replaced."""
+def filled(fill, given="allowed", kept="None"):
+    """The scores of forbidden pairs get another value than -∞; no gradient passes through what was replaced.
+
+    given   which pairs are allowed, in this respect
+    kept    which are still masked in the right way
+    """
     return f"""
-if allowed is not None:
-    u = np.where(allowed, np.zeros_like(a) if u is None else u, 1)
-    a, allowed = np.where(allowed, a if bias is None else a + bias, {fill}), None
-    p, _ = softmax.forward(a)
+given = {given}
+if given is not None:
+    u = np.where(given, np.zeros_like(a) if u is None else u, 1)
+    a, allowed = np.where(given, a if bias is None else a + bias, {fill}), {kept}
+    p, _ = softmax.forward(a, mask=allowed)
 else:
-    p, _ = softmax.forward(a if bias is None else a + bias)"""
+    p, _ = softmax.forward(a if bias is None else a + bias, mask=allowed)"""
+
+
+BY_MASK = {"given": "mask", "kept": "_allowed(None, bias, causal, a)"}
+BY_CAUSAL = {"given": "None if causal is None else _allowed(None, None, causal, a)",
+             "kept": "_allowed(mask, bias, None, a)"}
+WRAPPED = """
+right_forward, right_backward = forward, backward
+
+
+def forward(q, k, v, bias=None, **options):
+    {forward}
+
+
+def backward(do, cache):
+    {backward}
+
+
+def example(rng):"""
 
 
 CHANGES = [
@@ -105,14 +128,17 @@ p, _ = softmax.forward(a if bias is None or u is not None else a + bias, mask=al
             "The causal mask and the other are joined by or: a key is open where either allows it. Both have to."),
     mistake("mask_added", MAP, """
 a = a if bias is None else a + bias
-if allowed is not None:
-    a, allowed = a + allowed, None
-p, _ = softmax.forward(a)""",
+if mask is not None:
+    a, allowed = a + mask, _allowed(None, bias, causal, a)
+p, _ = softmax.forward(a, mask=allowed)""",
             "The boolean mask is added to the scores: allowed keys gain 1, and forbidden ones stay in. Forbidden "
             "scores have to become -∞.", see="lesson 1"),
-    mistake("mask_multiplied", MAP, filled(0.0),
+    mistake("mask_multiplied", MAP, filled(0.0, **BY_MASK),
             "The scores are multiplied by the mask, or filled with 1e-9 where -1e9 was meant: a forbidden score "
             "becomes 0 and keeps the weight e⁰. It has to become -∞.", see="lesson 1"),
+    mistake("causal_multiplied", MAP, filled(0.0, **BY_CAUSAL),
+            "The scores are multiplied by the lower triangle: a score of the future becomes 0 and keeps the weight e⁰. "
+            "It has to become -∞.", see="lesson 1"),
     mistake("filled_with_minus_10", MAP, filled(-10.0),
             "Forbidden scores are filled with -10, which is not small enough: they keep weight where other scores are "
             "small, and win where they are below -10. It has to be -∞."),
@@ -139,12 +165,24 @@ p, _ = softmax.forward(a)""",
                "The causal mask is aligned to the top left corner: query t sees the keys up to t. Where there are as "
                "many queries as keys it is the same.",
                by="torch's is_causal, keras, jax", see="lesson 1"),
-    convention("empty_rows_are_nan", MAP, f"""
+    convention("empty_rows_are_nan", "def example(rng):", WRAPPED.format(forward="""
+    o, cache = right_forward(q, k, v, bias, **options)
+    none = False if cache.mask is None else ~np.broadcast_to(cache.mask, cache.p.shape).any(-1, keepdims=True)
+    return np.where(none, np.nan, o), cache""".strip(), backward="""
+    dq, dk, dv, *dbias = right_backward(do, cache)
+    none = False if cache.mask is None else ~np.broadcast_to(cache.mask, cache.p.shape).any(-1, keepdims=True)
+    none = none if cache.mask is None else none.any(-2, keepdims=True)
+    return dq, dk, np.where(none, np.nan, dv), *dbias
+""".strip()),
+               "A query with no key left gives NaN: softmax divides 0 by 0. Here it gives zeros and zero gradients.",
+               by="a softmax written out in torch or jax, over scores filled with -∞,", see="lesson 1"),
+    convention("empty_rows_are_nan_everywhere", MAP, f"""
 {MAP}
 if allowed is not None:
     p, allowed = np.where(np.broadcast_to(allowed, a.shape).any(-1, keepdims=True), p, np.nan), None""",
-               "A query with no key left gives NaN: softmax divides 0 by 0. Here it gives zeros and zero gradients.",
-               by="torch and jax, where softmax is written out over scores of -∞", see="lesson 1"),
+               "A query with no key left gives NaN, and NaN gradients to all queries and keys that it meets: softmax "
+               "divides 0 by 0. Here it gives zeros and zero gradients.",
+               by="a softmax written out in torch or jax, with -∞ added to the scores,", see="lesson 1"),
     convention("empty_rows_are_means", MAP, """
 if allowed is not None:
     none = ~np.broadcast_to(allowed, a.shape).any(-1, keepdims=True)
@@ -166,13 +204,14 @@ else:
             "The mean is taken of the keys: o = p k. It should be taken of the values: o = p v.", see="lesson 1"),
     mistake("queries_as_values", MEAN, "o = weigh(p, q, allowed)",
             "The mean is taken of the queries: o = p q. It should be taken of the values: o = p v.", see="lesson 1"),
-    convention("heads_after_tokens", MEAN, """
-if q.ndim < 4:
-    o = weigh(p, v, allowed)
-else:
-    of_q, of_k, of_v = (x.swapaxes(-3, -2) for x in (q, k, v))
-    a = (scale * of_q) @ of_k.swapaxes(-1, -2)
-    o = (softmax.forward(a, mask=_allowed(None, None, causal, a))[0] @ of_v).swapaxes(-3, -2)""",
+    convention("heads_after_tokens", "def example(rng):", WRAPPED.format(forward="""
+    turned = (x.swapaxes(-3, -2) if x.ndim > 3 else x for x in (q, k, v))
+    o, cache = right_forward(*turned, bias, **options)
+    return o.swapaxes(-3, -2) if q.ndim > 3 else o, cache""".strip(), backward="""
+    if do.ndim < 4:
+        return right_backward(do, cache)
+    dq, dk, dv, *dbias = right_backward(do.swapaxes(-3, -2), cache)
+    return dq.swapaxes(-3, -2), dk.swapaxes(-3, -2), dv.swapaxes(-3, -2), *dbias""".strip()),
                "The arrays are read as (batch, tokens, heads, features), so that heads attend to heads. Here tokens "
                "are the last axis but one: (batch, heads, tokens, features).",
                by="jax.nn.dot_product_attention, FlashAttention"),
@@ -470,7 +509,4 @@ CASES = [plain, plain_square, one_head, more_axes, one_query, one_key, scaled,
          overflow, rising, peaky, flat_offset, many_keys]
 
 # Other names for the arguments, beside those everybody uses (visattn/check/names.py); of an option, its values, too.
-ALIASES = {
-    "is_causal": ("causal", {"top_left": True, None: False}),
-    "attn_mask": "mask", "attention_mask": "mask", "attn_bias": "bias", "logits_soft_cap": "softcap",
-}
+ALIASES = {"is_causal": ("causal", {"top_left": True, None: False})}

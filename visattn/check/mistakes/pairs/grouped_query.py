@@ -114,6 +114,4 @@ def padded(rng):
 CASES = [six_for_two, four_for_two, six_for_three, one_for_all, one_for_each, square, causal, causal_wide, scaled,
          masked_by_head, padded]
 
-ALIASES = {
-    "is_causal": ("causal", {"top_left": True, None: False}), "attn_mask": "mask", "attention_mask": "mask",
-}
+ALIASES = {"is_causal": ("causal", {"top_left": True, None: False})}

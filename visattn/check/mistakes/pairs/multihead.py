@@ -183,8 +183,7 @@ CASES = [plain, biased, square, three_heads, one_head, heads_of_one_feature, sel
          padded_square, masked_by_head]
 
 ALIASES = {
-    "num_heads": "heads", "n_heads": "heads", "nhead": "heads", "n_head": "heads", "num_attention_heads": "heads",
-    "query": "x", "key": "context", "value": "context",
-    "is_causal": ("causal", {"top_left": True, None: False}), "attn_mask": "mask", "attention_mask": "mask",
+    "is_causal": ("causal", {"top_left": True, None: False}),
+    "query": "x", "tokens": "x", "memory": "context", "kv": "context", "num_attention_heads": "heads",
     "wq": "w_q", "wk": "w_k", "wv": "w_v", "wo": "w_o", "bq": "b_q", "bv": "b_v", "bo": "b_o",
 }

@@ -279,5 +279,3 @@ def one_pixel(rng):
 CASES = [inside, inside_aligned, around, around_aligned, around_border, around_border_aligned, around_reflection,
          around_reflection_aligned, far_outside, far_outside_border, far_outside_reflection, nearest, nearest_aligned,
          nearest_border, crowded, one_point, identity, on_kinks, on_kinks_border, on_kinks_reflection, one_pixel]
-
-ALIASES = {"input": "x", "padding_mode": "padding"}
