@@ -41,7 +41,7 @@ CHANGES = [
             'dw = [np.einsum("ncij,ndij->c", dy, tap) for tap in taps(pad(x, windows), windows)]',
             "dw of a channel has the images of all channels in it: no channel sees another, "
             "dw_ck = Σ_nij dy_nc ⊙ x_nc(k)."),
-    convention("kernel_turned_around", Y, "y += wk[:, -1 - k] * tap",
+    convention("kernel_turned_around", WINDOWS, "w = w[:, ::-1, ::-1]\n" + WINDOWS,
                "The kernel is turned around: this is the convolution of mathematics. "
                "Libraries of deep learning, and this one, do not turn it (cross-correlation).",
                by="scipy.signal.convolve2d"),

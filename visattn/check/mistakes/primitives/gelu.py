@@ -46,7 +46,7 @@ CHANGES = [
     convention("tanh", "z = np.clip(x, -40, 40)", 'approximate = "tanh"\nz = np.clip(x, -40, 40)',
                'Φ is approximated by tanh where nothing was asked for; here that is approximate="tanh". '
                "They differ by up to 5e-4.", by="jax.nn.gelu, torch with approximate=\"tanh\""),
-    convention("quick", EXACT, "p, _ = sigmoid.forward(1.702 * z)",
+    convention("quick", "y = x * p", "p, _ = sigmoid.forward(1.702 * z)\ny = x * p",
                "Φ(x) is approximated by σ(1.702 x), from the same paper; it is off by up to 0.02.",
                by="CLIP, timm.layers.quick_gelu"),
     equal("as_written", EXACT, "p = 0.5 * (1 + erf.forward(z / 2 ** 0.5)[0] * np.exp(np.zeros_like(z)))",

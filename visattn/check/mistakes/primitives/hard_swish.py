@@ -24,7 +24,8 @@ CHANGES = [
             "The slope of the gate is missing: dx = dy (s + x / 6) between -3 and 3."),
     mistake("slope_everywhere", SLOPE, "slope = s + x / 6",
             "The gate's slope is added outside, too, where it is flat: below -3 the gradient is 0, above 3 it is dy."),
-    convention("inner_slopes", SLOPE, "slope = np.where(abs(x) <= 3, s + x / 6, s)",
+    convention("inner_slopes", "return (dy * slope,)",
+               "slope = np.where(abs(x) <= 3, s + x / 6, s)\nreturn (dy * slope,)",
                "At the kinks the inner slope holds, -½ at -3 and 3/2 at 3; here, as in torch, it is the outer: 0 and "
                "1.",
                by="timm.layers.activations_me"),

@@ -26,7 +26,7 @@ CHANGES = [
             "1 - y² is the derivative of tanh. That of the sigmoid is σ' = y (1 - y), and at most ¼.", "lesson 2"),
     mistake("derivative_forgotten", "return (dy * y * (1 - y),)", "return (dy.copy(),)",
             "The gradient passes as if the sigmoid were not there: dx = dy ⊙ y (1 - y).", "lesson 2"),
-    convention("hard", "y = np.where(x >= 0, 1, e) / (1 + e)", "y = np.clip(x + 3, 0, 6) / 6",
+    convention("hard", "return y, Cache(y)", "y = np.clip(x + 3, 0, 6) / 6\nreturn y, Cache(y)",
                "This is the hard sigmoid, min(max(x + 3, 0), 6) / 6: straight lines, as in MobileNetV3.",
                by="torch.nn.functional.hardsigmoid"),
     equal("tanh", "y = np.where(x >= 0, 1, e) / (1 + e)", "y = 0.5 * (1 + np.tanh(x / 2))"),

@@ -131,13 +131,15 @@ CHANGES = [
             "dx = dp - np.expand_dims(mean, axis)",
             "dx = dp + np.expand_dims(mean, axis)",
             "A sign is wrong: dx = p ⊙ (dp - Σ_s dp_s p_s), whose rows sum to 0.", "lesson 1"),
-    convention("masked_row_nan",
-               "p /= np.where(some, p.sum(axis, keepdims=True), 1)",
-               "p /= p.sum(axis, keepdims=True)",
+    convention("masked_row_nan", LAST,
+               "some = True if mask is None else mask.any(axis, keepdims=True)\n"
+               "return np.where(some, p, np.nan), Cache(p, mask, axis)",
                "A row in which nothing takes part gives NaN: 0 / 0, as with scores of -∞. Here it gives zeros.",
                by="torch.softmax"),
-    convention("masked_row_uniform", FIRST,
-               "x, mask = (x if mask is None else np.where(mask, x, np.finfo(x.dtype).min)), None\nif mask is None:",
+    convention("masked_row_uniform", LAST,
+               "some = True if mask is None else mask.any(axis, keepdims=True)\n"
+               "p = np.where(some, p, 1 / x.shape[axis])\n"
+               "return p, Cache(p, mask, axis)",
                "A row in which nothing takes part gives equal weights: what is masked has the lowest finite score. "
                "Here it gives zeros.",
                by="transformers, jax.nn.dot_product_attention"),
