@@ -189,6 +189,15 @@ def test_contractions_and_reductions_of_every_spelling(call, multiply_adds, redu
     assert (ledger.multiply_adds, ledger.reductions) == (multiply_adds, reductions)
 
 
+def test_of_a_gather_what_is_gathered_is_read():
+    ledger = Ledger()
+    table, places = count((normal(100, 4), np.array([3, 3, 7])), ledger)
+    table.take(places, axis=0)
+    assert (ledger.read, ledger.written) == (3 * 4 * 8 + 3 * 8, 3 * 4 * 8)
+    ledger.turn()
+    assert (table[places].shape, ledger.read) == ((3, 4), 3 * 4 * 8 + 3 * 8)
+
+
 def test_views_are_free_and_copies_are_not():
     ledger = Ledger()
     x, = count((normal(4, 6),), ledger)
