@@ -17,6 +17,13 @@ PATIENT = Limits(start=60, first=60, call=60)
 needs_linux = pytest.mark.skipif(not linux.HERE, reason="only Linux has namespaces, Landlock and seccomp")
 
 
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch):
+    """Libraries start a thread for each processor, and our limits are small."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+
+
 def run(tmp_path, source, layers=main.LAYERS, limits=PATIENT):
     """(what forward returned or the problem's text, isolation): the body of forward is `source`."""
     file = tmp_path / "mine.py"
@@ -41,7 +48,7 @@ def needs(topic, isolation):
 
 
 LAYERS = {"all": main.LAYERS, "no namespaces": ("landlock", "seccomp", "user"), "Landlock": ("landlock",),
-          "seccomp": ("seccomp",), "none": ()}
+          "namespaces": ("namespaces",),          "seccomp": ("seccomp",), "none": ()}
 
 
 @needs_linux
@@ -89,6 +96,7 @@ def test_what_is_told_of_files_is_true(tmp_path, layers):
     keep = tmp_path / "keep.txt"
     keep.write_text("keep")
     os.chmod(keep, 0o666)
+    os.chmod(tmp_path, 0o755)                               # else a copy of it is all that there is to see
     got, isolation = run(tmp_path, f"open({str(keep)!r}, 'w').write('changed')\nreturn x + 1", layers)
     changed = keep.read_text() != "keep"
     assert changed == (got == 1) == ("not isolated" in says(isolation, "files"))

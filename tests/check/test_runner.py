@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from visattn.check import runner
-from visattn.check.child import wire
+from visattn.check.child import linux, main, wire
 from visattn.check.child.records import Accepts, Answer, Problem, Spec
 from visattn.check.runner import Limits, launch, trusted
 
@@ -87,11 +87,32 @@ def test_files_beside_it_can_be_imported_and_read(tmp_path):
         np.testing.assert_array_equal(ask(function).y[0], X * 2)
 
 
-def test_hidden_files_beside_it_cannot_be_read(tmp_path):
-    (tmp_path / ".secret").write_text("password")
-    says = problem(tmp_path / "mine.py", "TEXT = open(__file__[:-7] + '.secret').read()\n"
-                                         "if TEXT: raise ValueError('read: ' + TEXT)\ndef forward(x): return x\n")
-    assert "password" not in says
+READS = """
+import os
+HERE = os.path.dirname(os.path.abspath(__file__))
+TEXT = open(os.path.join(HERE, NAME)).read()
+def forward(x): raise ValueError("read: " + TEXT)
+"""
+
+
+@pytest.mark.skipif(not linux.HERE, reason="only Linux can hide files")
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+@pytest.mark.parametrize("layers", [main.LAYERS, ("namespaces", "user"), ("landlock", "seccomp", "user")],
+                         ids=["all", "namespaces", "Landlock"])
+def test_hidden_files_and_visattn_below_its_folder_cannot_be_read(tmp_path, monkeypatch, mode, layers):
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / "tree" / "visattn").mkdir(parents=True)
+    monkeypatch.setattr(runner, "PACKAGE", tmp_path / "tree" / "visattn")
+    for name in (".secret", ".ssh/key", "tree/visattn/softmax.py", "tree/open.py"):
+        (tmp_path / name).write_text(name)
+        os.chmod((tmp_path / name).parent, 0o755)
+    os.chmod(tmp_path, mode)
+    for name in (".secret", ".ssh/key", "tree/visattn/softmax.py", "tree/open.py"):
+        with launch(spec(tmp_path / "mine.py", f"NAME = {name!r}\n{READS}"), PATIENT, layers=layers) as function:
+            if any(line == "files: not isolated" for line in function.isolation):
+                pytest.skip("this system lets nothing be hidden")
+            read = not function.accepts.problem
+        assert read == (name == "tree/open.py"), function.accepts.problem
 
 
 def test_the_environment_is_not_passed_on(tmp_path, monkeypatch):

