@@ -11,6 +11,7 @@ import pytest
 import visattn
 from visattn import ops
 from visattn.check.child import target as target_module
+from visattn.check.child.detect import detect
 from visattn.check.child.target import Target
 from visattn.check.names import spec_of
 
@@ -277,6 +278,21 @@ def test_a_class_may_have_a_backward_of_its_own(target, x):
     assert found.accepts.gradient == "backward"
     np.testing.assert_array_equal(answer.grads[0], x * (x > 0))
     assert answer.problems == ()
+
+
+def test_a_class_with_weights_may_name_their_gradients(target, rng):
+    args = {"x": rng.normal(size=(2, 3)), "w": rng.normal(size=(4, 3))}
+    found = target("linear", """
+        class Linear:
+            def __init__(self, weight): self.w = weight
+            def forward(self, x):
+                self.x = x
+                return x @ self.w.T
+            def backward(self, dout): return {"dx": dout @ self.w, "dw": dout.T @ self.x}
+    """)
+    answer = found.call(args, {}, [np.ones((2, 4))], dtype="float32")
+    assert answer.problems == ()
+    np.testing.assert_allclose(answer.grads[1], np.ones((4, 2)) @ args["x"], rtol=1e-5)
 
 
 def test_a_class_whose_sizes_nobody_knows_is_refused_with_a_way_out(target):
@@ -640,7 +656,20 @@ def test_an_interruption_by_the_user_is_no_answer(target, x):
 
 
 def test_warnings_of_the_function_are_not_errors(target, x):
-    assert call(target("relu", "def relu(x): return np.log(x * 0) * 0 + np.exp(x * 1e5)"), x).problems == ()
+    code = "import warnings\ndef relu(x):\n    warnings.warn('careful')\n    return np.exp(np.abs(x) * 1e5)"
+    assert call(target("relu", code), x).problems == ()
+
+
+def test_a_pair_that_travelled_as_a_list_is_a_pair_again():
+    found = Target(spec_of(ops.max_pool2d), lambda x, kernel: np.full(x.shape, isinstance(kernel, tuple), x.dtype))
+    answer = found.call({"x": np.ones((1, 1, 2, 2))}, {"kernel": [2, 1]}, None, dtype="float64")
+    assert answer.y[0].all()
+
+
+def test_a_function_of_numpy_is_numpys_whatever_its_file_imports():
+    assert detect([lambda x: np.maximum(x, 0)], {"torch", "jax"}) == ("numpy", "the function uses numpy")
+    assert detect([lambda x: x.clip(0)], {"torch"}) == ("torch", "its file imports torch")
+    assert detect([lambda x: x.clip(0)], set())[0] == "numpy"
 
 
 def test_a_value_that_the_function_has_no_place_for_is_unsupported(target, x):
