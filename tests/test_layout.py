@@ -27,7 +27,7 @@ IMPORTS = {
     "plot": set(),
     "models": {"ops", "tree"},
     "catalogue": {"ops", "models"},
-    "check": {"catalogue", "ops", "models", "gradcheck", "tree"},
+    "check": {"catalogue", "ops", "models", "gradcheck", "plot", "tree"},
     "doctor": {"data"},
     "tasks": {"ops", "models", "data", "optim", "tree", "plot", "check", "gradcheck"},
     "demo": {"catalogue", "ops", "models", "tasks", "check", "data", "plot", "tree"},

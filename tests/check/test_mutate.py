@@ -174,6 +174,24 @@ def test_second():
     assert (outcome.killed, outcome.why) == (False, "passes")
 
 
+def test_a_failure_by_chance_of_a_test_that_does_not_call_kills_nothing(suite, listed):
+    listed[:] = [DOUBLED]
+    text = """
+import numpy as np
+from pathlib import Path
+from visattn.ops import relu
+
+def test_calls():
+    relu.forward(np.ones(3))
+
+def test_is_unlucky_the_second_time():
+    log = Path(__file__).with_name("log")
+    log.write_text(log.read_text() + "x" if log.exists() else "x")
+    assert log.read_text() != "xx"
+"""
+    assert not mutate.run(suite(text), jobs=1).outcomes[0].killed
+
+
 def test_a_mistake_in_what_no_test_calls_is_not_run(suite):
     found = mutate.run(suite("def test_nothing(): pass"), jobs=1)
     assert {o.why for o in found.outcomes} == {"not reached"}

@@ -325,6 +325,8 @@ class Pytest(Judge):
         began = time.monotonic()
         for tests, without in [(None, [])] if whole else first + others:
             found = self.shown(source, tests, without)
+            if found is not None and without and found[0] in self.all and not self.shown(source, [found[0]], []):
+                continue                                        # it does not call the function, and failed by chance
             if found is not None:
                 return mutant.outcome(*found, time.monotonic() - began, True)
         return mutant.outcome("", "passes" if reached else "not reached", time.monotonic() - began, False)
