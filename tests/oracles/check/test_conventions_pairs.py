@@ -13,8 +13,8 @@ B, G, T, S, D, E = 2, 3, 4, 5, 6, 7
 
 
 def meant(op, name):
-    """The operator as the convention of this name has it."""
-    change, = (c for c in changes.own(op.__name__) if (c.name, c.kind) == (name, "convention"))
+    """The operator as the convention of this name has it, its own or one of a part of it."""
+    change, = (c for c in changes.changes_of(op) if (c.name, c.kind) == (name, "convention"))
     return changes.changed(op, change)
 
 
@@ -182,8 +182,25 @@ def test_kerass_additive_attention_gives_the_mean_where_no_key_is_left(rng):
     mask[1] = False
     qkv, va, theirs = additive_of_keras(rng, mask, "float32")
     one = np.eye(D, dtype=np.float32)
-    ours, _ = meant(additive, "empty_rows_are_means").forward(*qkv, one, one, va, mask=mask[:, None])
+    ours, _ = meant(additive, "masked_row_uniform").forward(*qkv, one, one, va, mask=mask[:, None])
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("fill", "name"), [(-np.inf, "empty_rows_are_nan"), (-1e9, "masked_row_uniform")])
+def test_additive_attention_written_out_in_torch(rng, fill, name):
+    """Every gradient: filled scores pass none, and only dv knows of the row."""
+    args, options = additive.example(rng)
+    tensors = [torch.tensor(a, requires_grad=True) for a in args]
+    q, k, v, wa, ua, va, b = tensors
+    e = torch.tanh((q @ wa.T)[..., :, None, :] + (k @ ua.T)[..., None, :, :] + b) @ va
+    theirs = e.masked_fill(~torch.tensor(options["mask"]), fill).softmax(-1) @ v
+    do = rng.normal(size=theirs.shape)
+    theirs.backward(torch.tensor(do))
+    module = meant(additive, name)
+    o, cache = module.forward(*args, **options)
+    np.testing.assert_allclose(o, theirs.detach(), rtol=1e-10, atol=1e-12)
+    for ours, tensor in zip(module.backward(do, cache), tensors, strict=True):
+        np.testing.assert_allclose(ours, tensor.grad, rtol=1e-9, atol=1e-11)
 
 
 def test_timms_block_is_scaled_by_the_channels_of_x(rng):

@@ -8,13 +8,29 @@ MASK = "mask = np.broadcast_to(mask, (*q.shape[:-1], k.shape[-2]))"
 Z = "z = (q @ wa.T)[..., :, None, :] + (k @ ua.T)[..., None, :, :]"
 H = "h = np.tanh(z if b is None else z + b)"
 E = "e = h @ va"
-P = "p, _ = softmax.forward(e, mask=mask) if e.shape[-1] else (e, None)"
 O = "o = weigh(p, v, mask)"
 DSOFTMAX = "de, = softmax.backward(dp, softmax.Cache(p, mask, -1)) if k.shape[-2] else (dp,)"
 DVA = "dva = (de[..., None] * h).reshape(-1, len(va)).sum(0)"
 DZ = "dz = de[..., None] * va * (1 - h * h)"
 DB = "db = () if b is None else (da.reshape(-1, len(b)).sum(0),)"
 SUMS = "da, dc = dz.sum(-2), dz.sum(-3)"
+WRAPPED = """
+right_forward, right_backward = forward, backward
+
+
+def forward(q, k, v, *weights, mask=None):
+    o, cache = right_forward(q, k, v, *weights, mask=mask)
+    none = np.zeros(o.shape, bool) if mask is None else ~cache.mask.any(-1, keepdims=True)
+    return {o}, cache
+
+
+def backward(do, cache):
+    dq, dk, dv, *rest = right_backward(do, cache)
+    none = np.zeros(do.shape, bool) if cache.mask is None else ~cache.mask.any(-1, keepdims=True)
+    return dq, dk, {dv}, *rest
+
+
+def example(rng):"""
 
 CHANGES = [
     mistake("tanh_before_the_sum", f"{Z}\n{H}", f"""
@@ -66,14 +82,11 @@ z = np.broadcast_to((q @ wa.T + k @ ua.T)[..., None, :, :], (*q.shape[:-1], *k.s
                "Queries and keys are added as they are: there is no W and no U. Project them before, and it is the "
                "same.",
                by="keras.layers.AdditiveAttention"),
-    convention("empty_rows_are_means", P, """
-none = False if mask is None else ~mask.any(-1, keepdims=True)
-e = np.where(none, 0, e)
-mask = mask if mask is None else mask | none
-p, _ = softmax.forward(e, mask=mask)""",
-               "A query with no key left gives the mean of all values: its scores are lost beside a number such as "
-               "-1e9. Here it gives zeros and zero gradients.",
-               by="keras.layers.AdditiveAttention"),
+    convention("empty_rows_are_nan", "def example(rng):", WRAPPED.format(
+        o="np.where(none, np.nan, o)",
+        dv="np.where(none.any(-2, keepdims=True), np.nan, dv)"),
+               "A query with no key left gives NaN: softmax divides 0 by 0. Here it gives zeros and zero gradients.",
+               by="a softmax written out in torch or jax, over scores filled with -∞,"),
 
     # backward
     mistake("dv_untransposed", "dv = weigh(p.swapaxes(-1, -2), do, turned)", "dv = weigh(p, do, mask)",
