@@ -4,6 +4,7 @@ import ast
 import csv
 import inspect
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -293,6 +294,27 @@ def test_without_a_name_every_mistake_is_meant_and_with_parts_those_below(monkey
     below = mutate.mutants(["attention"], parts=True)
     assert {m.op for m in below} == {ops.attention.__name__}
     assert {m.change.op for m in below} >= {ops.attention.__name__, ops.softmax.__name__}
+
+
+SUITES = Path(__file__).parents[2] / "benchmarks" / "suites.py"
+
+
+@pytest.mark.parametrize(("published", "of", "lets_through", "kills"), [
+    ("kernelbench", ops.attention, ("no_attention_at_all", "zero_gradients"), ("zeros",)),
+    ("tinytorch", ops.attention, ("no_attention_at_all", "zeros"), ()),
+    ("minitorch", ops.attention, (), ("zero_gradients",)),
+    ("minitorch_softmax", ops.softmax, ("zero_gradients",), ()),
+    ("cs231n", ops.softmax, (), ("zero_gradients",)),
+    ("cs231n", ops.attention, (), ("no_attention_at_all", "zero_gradients")),
+])
+def test_published_tests_let_through_what_the_benchmark_says(published, of, lets_through, kills, monkeypatch):
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    test = mutate.load(f"{SUITES}:{published}")
+    listed = mutate.load(f"{SUITES}:main").__globals__["ABSURD"]
+    absurd = {c.name: c for c in listed[of.__name__.rpartition(".")[2]]}
+    assert mutate.accepts(test, of)[0]
+    assert all(mutate.accepts(test, changes.changed(of, absurd[name]))[0] for name in lets_through)
+    assert not any(mutate.accepts(test, changes.changed(of, absurd[name]))[0] for name in kills)
 
 
 def test_a_watched_module_says_what_is_called_and_is_otherwise_itself():
