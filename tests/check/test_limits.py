@@ -48,7 +48,7 @@ def needs(topic, isolation):
 
 
 LAYERS = {"all": main.LAYERS, "no namespaces": ("landlock", "seccomp", "user"), "Landlock": ("landlock",),
-          "namespaces": ("namespaces",),          "seccomp": ("seccomp",), "none": ()}
+          "namespaces": ("namespaces",), "seccomp": ("seccomp",), "none": ()}
 
 
 @needs_linux

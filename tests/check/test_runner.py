@@ -89,9 +89,13 @@ def test_files_beside_it_can_be_imported_and_read(tmp_path):
 
 READS = """
 import os
-HERE = os.path.dirname(os.path.abspath(__file__))
-TEXT = open(os.path.join(HERE, NAME)).read()
-def forward(x): raise ValueError("read: " + TEXT)
+READ = []
+for name in NAMES:
+    try:
+        READ.append(open(os.path.join(os.path.dirname(os.path.abspath(__file__)), name)).read())
+    except OSError:
+        pass
+def forward(x): raise ValueError(f"read {READ}")
 """
 
 
@@ -103,16 +107,15 @@ def test_hidden_files_and_visattn_below_its_folder_cannot_be_read(tmp_path, monk
     (tmp_path / ".ssh").mkdir()
     (tmp_path / "tree" / "visattn").mkdir(parents=True)
     monkeypatch.setattr(runner, "PACKAGE", tmp_path / "tree" / "visattn")
-    for name in (".secret", ".ssh/key", "tree/visattn/softmax.py", "tree/open.py"):
+    names = (".secret", ".ssh/key", "tree/visattn/softmax.py", "tree/open.py")
+    for name in names:
         (tmp_path / name).write_text(name)
         os.chmod((tmp_path / name).parent, 0o755)
     os.chmod(tmp_path, mode)
-    for name in (".secret", ".ssh/key", "tree/visattn/softmax.py", "tree/open.py"):
-        with launch(spec(tmp_path / "mine.py", f"NAME = {name!r}\n{READS}"), PATIENT, layers=layers) as function:
-            if any(line == "files: not isolated" for line in function.isolation):
-                pytest.skip("this system lets nothing be hidden")
-            read = not function.accepts.problem
-        assert read == (name == "tree/open.py"), function.accepts.problem
+    with launch(spec(tmp_path / "mine.py", f"NAMES = {names!r}\n{READS}"), PATIENT, layers=layers) as function:
+        if "files: not isolated" in function.isolation:
+            pytest.skip("this system lets nothing be hidden")
+        assert "read ['tree/open.py']" in ask(function).problems[0].says
 
 
 def test_the_environment_is_not_passed_on(tmp_path, monkeypatch):
