@@ -108,6 +108,16 @@ def changed(op: ModuleType, *changes: Change) -> ModuleType:
     return _rebuild(op, by_module, {})
 
 
+def applies(op: ModuleType, change: Change) -> bool:
+    """Has a copy of an operator still the line that this change is of?"""
+    module = next(m for m in (op, *parts(op)) if m.__name__ == change.op)
+    try:
+        changed_source(change.op, (*made_in(module), change))
+    except LookupError:
+        return False
+    return True
+
+
 def made_in(module: ModuleType) -> tuple[Change, ...]:
     """The changes that a copy has in it; none in an original."""
     return getattr(module, "__changes__", ())

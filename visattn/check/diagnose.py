@@ -61,13 +61,17 @@ class Diagnosis:
         self.known = [c for c in changes.changes_of(op) if c.kind in ("mistake", "convention")]
         self._answers: dict[Any, dict[str, list[np.ndarray]] | None] = {}
         self._changed: dict[tuple[Change, ...], ModuleType] = {}
+        self._wide: dict[str, Bounds] = {}
         self._effects: dict[Any, set[str]] = {}
 
     def explain(self, parts: Iterable[str], given: tuple[Change, ...] = (), kinds: Sequence[str] = ("mistake",),
-                pairs: bool = True) -> list[Explained]:
-        """The changes, beside those `given`, that give these parts of every answer; nearest first; [] for unknown."""
+                pairs: bool = True, still: tuple[str, ...] = ()) -> list[Explained]:
+        """The changes, beside those `given`, that give these parts of every answer; nearest first; [] for unknown.
+
+        still   parts that are right, and that the changes must leave alone
+        """
         parts = tuple(parts)
-        known = [c for c in self.known if c.kind in kinds and c not in given]
+        known = [c for c in self.known if c.kind in kinds and c not in given and not (still and self.moved(c, still))]
         moved = {c: self.moved(c, parts) for c in known}
         wrong = {s.case.name for s in self.seen if self._is_wrong(s, parts)}
         # What a mistake moves is wrong, but for mistakes that undo each other; what is wrong, one of two moves.
@@ -87,9 +91,23 @@ class Diagnosis:
         return self._effects[key]
 
     def _is_wrong(self, s: Seen, parts: tuple[str, ...]) -> bool:
-        return s.raised or any(not s.fits(name) or any(
-            compare(got, wanted).worst > 1 for got, wanted in zip(s.parts[name], s.bounds.parts()[name], strict=True))
-            for name in parts if name in s.parts)
+        """Is any of these parts outside of its bound, in whatever way its formula may be written?"""
+        if s.raised or any(name in s.parts and not s.fits(name) for name in parts):
+            return True
+        off = [(got, wanted) for name in parts if name in s.parts
+               for got, wanted in zip(s.parts[name], s.bounds.parts()[name], strict=True)
+               if compare(got, wanted).worst > 1]
+        if not off or any(self._beyond_rounding(got, wanted) for got, wanted in off):
+            return bool(off)
+        if s.case.name not in self._wide:
+            self._wide[s.case.name] = tolerance.bounds(self.op, s.case.args, s.case.options, s.case.dy, self.p)
+        return any(compare(got, wanted).worst > 1 for name in parts if name in s.parts
+                   for got, wanted in zip(s.parts[name], self._wide[s.case.name].parts()[name], strict=True))
+
+    def _beyond_rounding(self, got: np.ndarray, wanted: Within) -> bool:
+        """No way to write a formula costs half of the digits of its largest number."""
+        largest = np.abs(np.where(np.isfinite(wanted.value), wanted.value, 0)).max(initial=0.0)
+        return distance(got, wanted.value) > self.p.stored**0.5 * largest
 
     def _explaining(self, sets: Iterable[tuple[Change, ...]], parts: tuple[str, ...],
                     given: tuple[Change, ...]) -> list[Explained]:
@@ -177,7 +195,7 @@ class Diagnosis:
         """The first of what explains an answer, with the others as rivals, in words."""
         some, evidence = found[0]
         rivals = tuple(" and ".join(c.name for c in other.changes) for other in found[1:])
-        return Suspect(tuple(c.name for c in some), tuple(c.op.rpartition(".")[2] for c in some),
+        return Suspect(tuple(c.name for c in some), tuple(c.op for c in some),
                        " ".join(c.says for c in some), "; ".join(dict.fromkeys(c.see for c in some if c.see)),
                        "\n".join(c.line for c in some), "\n".join(c.instead for c in some),
                        ", ".join(c.by for c in some if c.by), evidence, rivals)

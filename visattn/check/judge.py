@@ -8,7 +8,9 @@ The function is called on every case; its output and each gradient are compared 
 within the bound of honest arithmetic.  What is wrong is compared with the known mistakes.
 """
 
+import inspect
 import time
+import typing
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
@@ -31,6 +33,7 @@ HONEST = 1.5                # bounds up to which a result is accepted, with a wo
 SYSTEMATIC = 0.6            # the share of an error that stays when the arguments are nudged: above, it is no rounding
 NUDGES = 6
 SEVERE = ("mutated", "changing", "shape", "device", "missing")
+OF_CONVENTION = ("nothing to see", "causal mask", "corners")         # probes that compare with the reference's own
 FAILED = ("raised", "resource", "crash", "forged")
 
 
@@ -104,6 +107,8 @@ class _Check:
                  strict: bool = False) -> None:
         self.op, self.runner, self.options, self.seed, self.only = op, runner, options, seed, only
         self.stages, self.progress = stages, progress
+        parameters = inspect.signature(op.forward).parameters.values()
+        self.required = [p.name for p in parameters if p.default is p.empty]
         self.strict = strict                    # a library's convention counts as wrong
         self.asked = asked                      # for one precision: the finer ones are there to show mistakes
         self.accepts: Accepts = runner.accepts
@@ -145,10 +150,13 @@ class _Check:
                 key = tuple(a.tobytes() if tree.is_leaf(a) else repr(a) for a in
                             (*tree.leaves(fitted.args), *fitted.options.values(), fitted.layout))
                 made.setdefault(key, fitted)
-        for what, names in dropped.items():
-            note = f"{what}: {len(names)} cases were left out or made without"
-            if note not in self.notes:
-                self.notes.append(note)
+        lacks = [what for what in dropped if not what.endswith("said to it")]
+        if lacks:
+            count = len(set().union(*(dropped[what] for what in lacks)))
+            self.notes.append(f"it has no {', '.join(lacks)}: {count} case{'s were' if count > 1 else ' was'} left out "
+                              "or made without")
+        self.notes += [f"{what}: {', '.join(sorted(names))} left out" for what, names in dropped.items()
+                       if what not in lacks]
         return list(made.values())
 
     def _project(self, case: Case, p: Precision, dropped: dict[str, set[str]]) -> Case | None:
@@ -165,7 +173,7 @@ class _Check:
                 return None
         for key in (*(n for n, a in zip(names, case.args) if a is not None and n not in takes),
                     *(key for key in case.options if key not in takes)):
-            dropped.setdefault(f"it has no {key}", set()).add(case.name)
+            dropped.setdefault(key, set()).add(case.name)
         if len(args) == len(case.args) and options.keys() == case.options.keys() and not self.options:
             return case
         try:
@@ -192,6 +200,9 @@ class _Check:
             p = PRECISIONS[stage]
             self.problems[stage, name] = list(answer.problems)
             kinds = {problem.kind for problem in answer.problems}
+            if "raised" in kinds and not answer.y and self._refuses_together(stage, case):
+                self.problems[stage, name] = []
+                continue
             if "raised" not in kinds and (kinds & {*FAILED, "unsupported"} or not answer.y):
                 continue
             with np.errstate(all="ignore"):
@@ -210,7 +221,22 @@ class _Check:
         if y.suspect is not None:
             y = self._by_gradients(y)
         wrong = y.verdict in ("wrong", "range")
+        self.output_is_right = y.verdict in (*RIGHT, "contract")
         return self._one_name_for_all([y, *(self._part(name, wrong) for name in names if name != "y")])
+
+    def _refuses_together(self, stage: str, case: Case) -> bool:
+        """Did the function answer to each option of a case, but not to all of them at once?"""
+        def options(c: Case) -> set[str]:
+            return {key for key, value in c.options.items() if value is not None} - set(self.required)
+
+        wanted = options(case)
+        answered = [options(c) for (s, _), (c, answer) in self.answers.items() if s == stage and answer.y]
+        if len(wanted) < 2 or not all(any(key in some for some in answered) for key in wanted):
+            return False
+        if any(wanted <= some for some in answered):
+            return False
+        self.notes.append(f"it refuses {' and '.join(sorted(wanted))} together: left out")
+        return True
 
     def _compare(self, stage: str, seen: Seen) -> None:
         for part, leaves in seen.parts.items():
@@ -348,14 +374,15 @@ class _Check:
             if evidence:                            # the cache of the wrong forward, read by the right backward
                 return [Explained(self.forward_mistake, evidence)]
             return diagnosis.explain([name], given=self.forward_mistake, pairs=False)
-        return self._singles_then_pairs(diagnosis, [name])
+        return self._singles_then_pairs(diagnosis, [name], still=("y",) if self.output_is_right else ())
 
-    def _singles_then_pairs(self, diagnosis: Diagnosis, names: list[str]) -> list[Explained]:
+    def _singles_then_pairs(self, diagnosis: Diagnosis, names: list[str],
+                            still: tuple[str, ...] = ()) -> list[Explained]:
         """What explains these parts; no pairs of mistakes where a convention would, which is looked at later."""
-        found = diagnosis.explain(names, pairs=False)
+        found = diagnosis.explain(names, pairs=False, still=still)
         if found or (not self.strict and diagnosis.explain(names, kinds=("convention",), pairs=False)):
             return found
-        return diagnosis.explain(names)
+        return diagnosis.explain(names, still=still)
 
     def _one_name_for_all(self, parts: list[Part]) -> list[Part]:
         """Where one mistake explains every gradient that is wrong, it is named for all of them."""
@@ -364,7 +391,7 @@ class _Check:
             return parts
         diagnosis = self.diagnoses[wrong[0].precision]
         names = [part.name for part in wrong]
-        found = diagnosis.explain(names)
+        found = diagnosis.explain(names, still=("y",))
         if not found:
             return parts
         suspect = diagnosis.suspect(found)
@@ -494,13 +521,12 @@ class _Check:
         else:
             return judged
         for diagnosis in self.diagnoses.values():
-            for explained in diagnosis.explain(wrong, kinds=("convention",), pairs=False) if wrong else ():
-                change, = explained.changes
-                again = self._judge(changes.changed(self.op, change))
+            for explained in diagnosis.explain(wrong, kinds=("convention",)) if wrong else ():
+                again = self._judge(changes.changed(self.op, *explained.changes))
                 if again[0].verdict in (*RIGHT, "contract") and (wrong == ["y"] or all(
                         part.verdict in (*RIGHT, "contract") for part in again)):
-                    self.findings.append(Finding(
-                        "convention", f"This is how {change.by} does it. {change.says}", change.name))
+                    self.findings += [Finding("convention", f"This is how {c.by} does it. {c.says}", c.name)
+                                      for c in explained.changes]
                     return [self._of_convention(part) for part in again]
                 vars(self).update(before)
         return judged
@@ -508,7 +534,8 @@ class _Check:
     def _of_convention(self, part: Part) -> Part:
         """A gradient by hand may not be known for a convention; the derivative of the output always is."""
         if part.verdict in ("wrong", "range") and part.suspect is None and self._consistent(part.name):
-            return part._replace(verdict="pass", says="The derivative of the output, by differences.", map=None)
+            says = "The derivative of the output, by differences."
+            return part._replace(verdict="pass", ratio=0.0, says=says, map=None)
         return part
 
     # --- concluding
@@ -529,8 +556,18 @@ class _Check:
         self.notes += [f"not supported in {stage}: {says}" for stage, says in sorted(unsupported)]
         if not self.accepts.gradient:
             self.notes.append("no gradient was given, and none was judged")
-        says = sentence(first, parts, self.findings)
-        return self._closed(verdict, says, parts)
+        self._judged_shares()
+        return self._closed(verdict, sentence(first, parts, self.findings), parts)
+
+    def _judged_shares(self) -> None:
+        """A note where most of a part says nothing, because in this precision anything may be honest."""
+        shares: dict[tuple[str, str], list[float]] = {}
+        for (stage, _, part), c in self.compared.items():
+            shares.setdefault((stage, part), []).append(c.judged)
+        for (stage, part), share in shares.items():
+            if np.mean(share) < 0.5:
+                self.notes.append(f"of {part}, only {np.mean(share):.0%} can be judged in {stage}: the rest hangs on "
+                                  "decisions that honest arithmetic of this precision may take either way")
 
     def _look_closer(self, parts: list[Part]) -> None:
         """What else can be said of a function that is not right."""
@@ -546,7 +583,10 @@ class _Check:
 
         self.progress("probing")
         try:
-            self.findings += probes.probe(self.op, call, set(self.accepts.takes))
+            found = probes.probe(self.op, call, set(self.accepts.takes))
+            if any(f.name == "convention" for f in self.findings):
+                found = [f for f in found if f.fine or not f.name.startswith(OF_CONVENTION)]
+            self.findings += found
         except Exception as error:                          # a probe is a help, never a reason to stop
             self.notes.append(f"the probes could not run: {error}")
 
@@ -578,6 +618,7 @@ class _Check:
                       if (s, n) == (stage, name)}
             verdicts: dict[str, Verdict] = {part: "pass" if r <= 1 else "imprecise" if r <= HONEST else "wrong"
                                             for part, r in ratios.items()}
+            verdicts |= {problem.part or "y": "failed" for problem in answer.problems if problem.kind in FAILED}
             results.append(CaseResult(name, stage, case.catches, ratios, verdicts, answer.seconds))
         return Report(name_of(self.op), "", self.accepts.framework, verdict, says,
                       tuple(p.name for p in self.stages if p.name not in self.left_out), tuple(parts), tuple(results),
@@ -586,9 +627,6 @@ class _Check:
 
 def axes_of(op: Any, part: str, ndim: int) -> tuple[str, ...]:
     """The letters of an output's or a gradient's axes, from the signature; numbers where it does not say."""
-    import inspect
-    import typing
-
     from visattn.check.cases import batch_axes
 
     hints = {name: p.annotation for name, p in inspect.signature(op.forward).parameters.items()}
@@ -609,9 +647,13 @@ def sentence(first: Part, parts: Sequence[Part], findings: Sequence[Finding]) ->
         return f"Right: {', '.join(judged)} within {worst:.2g} of the bound that honest arithmetic keeps.{convention}"
     if first.verdict == "unsupported":
         return f"Not judged: {first.says}"
-    what = "the output" if first.name == "y" else first.name
-    return f"{first.verdict}: {what}{suspect_words(first.suspect)}. {first.says}"
+    alike = [part.name for part in parts if (part.verdict, part.suspect) == (first.verdict, first.suspect)]
+    if first.suspect is not None:
+        return f"{first.verdict}: {', '.join(alike)}: {suspect_words(first.suspect)}."
+    told = next((f" {f.says}" for f in findings if not f.fine), "") if first.verdict in ("wrong", "range") else ""
+    return f"{first.verdict}: {first.name}: {first.says}{told}"
 
 
-def suspect_words(suspect: Suspect | None) -> str:
-    return "" if suspect is None else ", " + " and ".join(suspect.names).replace("_", " ")
+def suspect_words(suspect: Suspect) -> str:
+    """The name of a mistake, or the names of two, as words."""
+    return " and ".join(suspect.names).replace("_", " ")

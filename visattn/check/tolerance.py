@@ -94,10 +94,10 @@ def _exact(a: Any) -> Within:
 
 @cache
 def _ways(op: ModuleType) -> tuple[Any, ...]:
-    """The reference, and each other way to write one of its lines."""
-    plain = changes.changes_of(op, "plain")
-    return tuple(changes.changed(op, *plain, *another) for another in
-                 ((), *((change,) for change in changes.changes_of(op, "equal"))))
+    """The reference, and each other way to write one of its lines; of a changed operator, of the lines that it has."""
+    plain = tuple(c for c in changes.changes_of(op, "plain") if changes.applies(op, c))
+    others = (c for c in changes.changes_of(op, "equal") if changes.applies(op, c))
+    return tuple(changes.changed(op, *plain, *another) for another in ((), *((change,) for change in others)))
 
 
 def _run(op: Any, args: Sequence[Any], options: dict[str, Any], dy: Any, p: Precision) -> Any:
