@@ -36,7 +36,8 @@ def one_line(text):
     return text.count("\n") == 1 and text.startswith("visattn: ") and "Traceback" not in text
 
 
-COMMANDS = [["verify"], ["ops"], ["doctor"], ["show"], ["demo"], ["train", "classify"]]
+COMMANDS = [["verify"], ["ops"], ["doctor"], ["show"], ["demo"], ["train", "classify"], ["check"], ["vectors"],
+            ["mutate"]]
 
 
 def test_every_command_is_listed_and_has_an_example(run):

@@ -33,6 +33,7 @@ IMPORTS = {
     "demo": {"catalogue", "ops", "models", "tasks", "check", "data", "plot", "tree"},
     "cli": {"catalogue", "check", "demo", "doctor", "tasks"},
 }
+OUTSIDE = {"numpy", *sys.stdlib_module_names}
 EVERYWHERE = {"_namespace", "_extras", "_atomic", "__version__"}
 
 
@@ -46,8 +47,10 @@ def imported(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path}: import by full name"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            # What a checked function is run with is copied elsewhere, and knows itself only.
+            assert node.level == ("child" in path.parts and (node.module or "").partition(".")[0] not in OUTSIDE), (
+                f"{path}: import by full name")
+            yield from (f"{node.module}.{alias.name}" for alias in node.names if not node.level)
 
 
 def test_there_are_five_families():
