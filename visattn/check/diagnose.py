@@ -7,6 +7,7 @@ explain it are all named.  None: the mistake is unknown, and that is what is sai
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -25,6 +26,9 @@ TELLS = 4.0                 # bounds by which a case must tell a mistake from th
 NEAR = 0.02                 # of the mistake's own effect: what a first look lets through
 SLACK = 1.5                 # bounds of the mistake's arithmetic that the answer may be off
 PAIRS = 2000                # pairs of mistakes that are tried at most
+UNLIKELY = 200              # and of those, unlikely ones
+
+Changes = tuple[Change, ...]
 
 
 class Seen(NamedTuple):
@@ -50,6 +54,59 @@ class Explained(NamedTuple):
 
     changes: tuple[Change, ...]
     evidence: int
+    aside: bool = False                     # the output is right: only the gradient is that of the changed operator
+
+
+class Tried:
+    """What an operator gives in a case, computed when it is asked for: in float64, or in float32 where that is the
+    precision, since what overflows there must overflow here."""
+
+    def __init__(self, op: Any, case: Case, p: Precision) -> None:
+        self.op, self.case = op, case
+        self.dtype = np.float32 if p.dtype == "float32" else np.float64
+
+    @cached_property
+    def _forward(self) -> Any:
+        """(y, cache); None if it raises: a change need not fit these shapes, or another change."""
+        args = tree.cast(self.case.args, self.dtype)
+        options = {key: tree.cast(value, self.dtype) if tree.is_leaf(value) else value
+                   for key, value in self.case.options.items()}
+        try:
+            with np.errstate(all="ignore"):
+                return self.op.forward(*args, **options)
+        except Exception:
+            return None
+
+    @cached_property
+    def _gradients(self) -> dict[str, list[np.ndarray]]:
+        """By name; none if backward raises, as where the output has another shape than its cotangent."""
+        names = tolerance.names_of_gradients(self.op, self.case.args)
+        try:
+            with np.errstate(all="ignore"):
+                grads = self.op.backward(tree.cast(self.case.dy, self.dtype), self._forward[1])
+            return {name: arrays(grad) for name, grad in zip(names, grads, strict=True)}
+        except Exception:
+            return {}
+
+    @property
+    def raises(self) -> bool:
+        """Does forward raise?"""
+        return self._forward is None
+
+    def part(self, name: str) -> list[np.ndarray] | None:
+        """The leaves of "y", or of a gradient; None where there are none."""
+        if self._forward is None:
+            return None
+        return self._y if name == "y" else self._gradients.get(name)
+
+    @cached_property
+    def _y(self) -> list[np.ndarray]:
+        return arrays(self._forward[0])
+
+
+def arrays(t: Any) -> list[np.ndarray]:
+    """The leaves of a tree."""
+    return [np.asarray(leaf) for leaf in tree.leaves(t)]
 
 
 class Diagnosis:
@@ -59,164 +116,197 @@ class Diagnosis:
         self.op, self.p = op, p
         self.seen = sorted(seen, key=lambda s: sum(np.size(a) for a in tree.leaves(s.case.args)))
         self.known = [c for c in changes.changes_of(op) if c.kind in ("mistake", "convention")]
-        self._answers: dict[Any, dict[str, list[np.ndarray]] | None] = {}
-        self._changed: dict[tuple[Change, ...], ModuleType] = {}
-        self._wide: dict[str, Bounds] = {}
-        self._effects: dict[Any, set[str]] = {}
+        self._changed: dict[Changes, ModuleType] = {}
+        self._tried: dict[tuple[Changes, str], Tried] = {}
+        self._near: dict[tuple[Changes, str, str], bool] = {}
+        self._tells: dict[tuple[Changes, str, str], bool] = {}
+        self._bounds: dict[tuple[Changes, str], Bounds | None] = {}
+        self._wrong: dict[tuple[str, ...], set[str]] = {}
+        self._found: dict[Any, list[Explained]] = {}
 
-    def explain(self, parts: Iterable[str], given: tuple[Change, ...] = (), kinds: Sequence[str] = ("mistake",),
+    # --- what explains an answer
+
+    def explain(self, parts: Iterable[str], given: Changes = (), kinds: Sequence[str] = ("mistake",),
                 pairs: bool = True, still: tuple[str, ...] = ()) -> list[Explained]:
         """The changes, beside those `given`, that give these parts of every answer; nearest first; [] for unknown.
 
-        still   parts that are right, and that the changes must leave alone
+        still   parts that are right.  Changes that leave them alone are looked at first; others explain an answer
+                whose other parts were not made with them: a gradient that belongs to another output
         """
-        parts = tuple(parts)
-        known = [c for c in self.known if c.kind in kinds and c not in given and not (still and self.moved(c, still))]
-        moved = {c: self.moved(c, parts) for c in known}
-        wrong = {s.case.name for s in self.seen if self._is_wrong(s, parts)}
-        # What a mistake moves is wrong, but for mistakes that undo each other; what is wrong, one of two moves.
-        known = [c for c in known if moved[c] and (given or moved[c] <= wrong)]
-        found = self._explaining(((c,) for c in known if given or moved[c] >= wrong), parts, given)
-        if not found and pairs:
-            both = [(a, b) for a, b in itertools.combinations(known, 2)
-                    if (a.op, a.line) != (b.op, b.line) and (given or moved[a] | moved[b] >= wrong)]
-            found = self._explaining(both[:PAIRS], parts, given)
-        return found
+        key = tuple(parts), given, tuple(kinds), pairs, still
+        if key not in self._found:
+            self._found[key] = self._explain(*key)
+        return self._found[key]
 
-    def moved(self, change: Change, parts: tuple[str, ...]) -> set[str]:
-        """The cases in which a change moves any of these parts."""
-        key = change, parts
-        if key not in self._effects:
-            self._effects[key] = {s.case.name for s in self.seen if self._tells(s, self.answer((change,), s), parts)}
-        return self._effects[key]
+    def _explain(self, parts: tuple[str, ...], given: Changes, kinds: tuple[str, ...], pairs: bool,
+                 still: tuple[str, ...]) -> list[Explained]:
+        if pairs:
+            found = self.explain(parts, given, kinds, False, still)
+            return found or self._explaining(self._pairs(parts, given, kinds, still), parts, given)
+        found = self._explaining(((c,) for c in self.known if c.kind in kinds and c not in given), parts, given)
+        quiet = [e for e in found if not self._moves(e.changes, still)]
+        return quiet or [e._replace(aside=True) for e in found]
+
+    def _explaining(self, sets: Iterable[Changes], parts: tuple[str, ...], given: Changes) -> list[Explained]:
+        found = ((some, self.same(parts, (*given, *some))) for some in sets)
+        return [Explained(some, evidence) for some, evidence in found if evidence]
+
+    def same(self, parts: tuple[str, ...], some: Changes) -> int:
+        """In how many cases changes that give these parts of every answer are told from the reference; else 0."""
+        if not all(self.near(some, s, part) for s in self._by_weight(parts) for part in parts):
+            return 0
+        evidence = sum(any(self.tells(some, s, part) for part in parts) for s in self.seen)
+        return evidence if evidence and all(self._exactly(some, s, part) for s in self.seen for part in parts) else 0
+
+    def _by_weight(self, parts: tuple[str, ...]) -> list[Seen]:
+        """First the cases that are wrong, which few changes explain; small ones first."""
+        wrong = self.wrong(parts)
+        return sorted(self.seen, key=lambda s: s.case.name not in wrong)
+
+    def _pairs(self, parts: tuple[str, ...], given: Changes, kinds: tuple[str, ...],
+               still: tuple[str, ...]) -> Iterator[Changes]:
+        """Pairs of changes, the likely ones first.
+
+        Where one of the two makes no difference by itself, the other alone should give what was seen.  A change may
+        still make a difference once another is made: such pairs come later, and not all of them are tried.
+        """
+        known = [c for c in self.known if c.kind in kinds and c not in given and not self._moves((c,), still)
+                 and self._moves((c,), parts)]
+        if len(known) < 2:
+            return
+        moves = np.array([[any(self.tells((c,), s, part) for part in parts) for s in self.seen] for c in known])
+        near = np.array([[all(self.near((c,), s, part) for part in parts) for s in self.seen] for c in known])
+        wrong = np.array([s.case.name in self.wrong(parts) for s in self.seen])
+        ranked = []
+        for a, b in itertools.combinations(range(len(known)), 2):
+            if (known[a].op, known[a].line) != (known[b].op, known[b].line):
+                alone = moves[a] & ~moves[b] & ~near[a] | moves[b] & ~moves[a] & ~near[b]
+                neither = ~moves[a] & ~moves[b] & wrong
+                undone = moves[a] & moves[b] & ~wrong
+                if not neither.any():
+                    ranked.append((int(alone.sum()), int(undone.sum()), a, b))
+        ranked.sort()
+        likely = sum(alone == 0 for alone, *_ in ranked)
+        for _, _, a, b in ranked[:min(PAIRS, likely + UNLIKELY)]:
+            yield known[a], known[b]
+
+    # --- one set of changes in one case
+
+    def tried(self, some: Changes, s: Seen) -> Tried:
+        """What these changes give in a case."""
+        key = some, s.case.name
+        if key not in self._tried:
+            self._tried[key] = Tried(self.changed(some), s.case, self.p)
+        return self._tried[key]
+
+    def changed(self, some: Changes) -> ModuleType:
+        """The operator with these changes, made once."""
+        if some not in self._changed:
+            self._changed[some] = changes.changed(self.op, *some)
+        return self._changed[some]
+
+    def near(self, some: Changes, s: Seen, part: str) -> bool:
+        """The first look: do these changes give what was seen, or nearly?"""
+        key = some, s.case.name, part
+        if key not in self._near:
+            self._near[key] = self._is_near(self.tried(some, s), s, part)
+        return self._near[key]
+
+    def _is_near(self, tried: Tried, s: Seen, part: str) -> bool:
+        if part not in s.bounds.parts() or tried.raises or s.raised:
+            return part not in s.bounds.parts() or tried.raises == s.raised
+        mine, given = tried.part(part), s.parts.get(part)
+        if mine is None or given is None or shapes(mine) != shapes(given):
+            return mine is None and given is None
+        if not s.fits(part):
+            return all(np.allclose(got, leaf, 1e-3, 1e-6, equal_nan=True) for got, leaf in zip(given, mine))
+        for got, leaf, right in zip(given, mine, s.bounds.parts()[part], strict=True):
+            effect = distance(leaf, right.value)
+            allowed = 2 * right.error + NEAR * (effect if np.isfinite(effect) else 0.0)
+            if compare(got, Within(np.asarray(leaf, float), allowed)).worst > 1:
+                return False
+        return True
+
+    def tells(self, some: Changes, s: Seen, part: str) -> bool:
+        """Does this case tell the changes from the reference, in this part?"""
+        key = some, s.case.name, part
+        if key not in self._tells:
+            mine, right = self.tried(some, s).part(part), s.bounds.parts().get(part)
+            self._tells[key] = right is not None and (mine is None or any(
+                leaf.shape != wanted.value.shape or compare(leaf, wanted).worst >= TELLS
+                for leaf, wanted in zip(mine, right)))
+        return self._tells[key]
+
+    def _moves(self, some: Changes, parts: tuple[str, ...]) -> bool:
+        """Does any case tell the changes from the reference, in any of these parts?"""
+        return any(self.tells(some, s, part) for s in self.seen for part in parts)
+
+    def _exactly(self, some: Changes, s: Seen, part: str) -> bool:
+        """The second look: within what the arithmetic of the changed operator itself explains."""
+        mine = self.tried(some, s).part(part)
+        if mine is None or not s.fits(part):
+            return True
+        for i, (got, leaf, right) in enumerate(zip(s.parts[part], mine, s.bounds.parts()[part], strict=True)):
+            if compare(got, Within(np.asarray(leaf, float), right.error)).worst <= 1:
+                continue
+            own = self._own_bounds(some, s)
+            if own is None or part not in own.parts():
+                continue                        # NumPy calls without a rule of error: the first look must do
+            wanted = own.parts()[part][i]
+            # In this precision the change may overflow where in float64 it does not.
+            value = np.where(np.isfinite(leaf), wanted.value, leaf)
+            if compare(got, Within(value, SLACK * np.maximum(wanted.error, right.error))).worst > 1:
+                return False
+        return True
+
+    def _own_bounds(self, some: Changes, s: Seen) -> Bounds | None:
+        key = some, s.case.name
+        if key not in self._bounds:
+            try:
+                self._bounds[key] = tolerance.bounds(self.changed(some), s.case.args, s.case.options, s.case.dy,
+                                                     self.p, all_ways=False)
+            except Exception:
+                self._bounds[key] = None
+        return self._bounds[key]
+
+    # --- what is wrong
+
+    def wrong(self, parts: tuple[str, ...]) -> set[str]:
+        """The cases in which any of these parts is."""
+        if parts not in self._wrong:
+            self._wrong[parts] = {s.case.name for s in self.seen if self._is_wrong(s, parts)}
+        return self._wrong[parts]
 
     def _is_wrong(self, s: Seen, parts: tuple[str, ...]) -> bool:
         """Is any of these parts outside of its bound, in whatever way its formula may be written?"""
-        if s.raised or any(name in s.parts and not s.fits(name) for name in parts):
+        right = s.bounds.parts()
+        if s.raised or any(name in right and not s.fits(name) for name in parts):
             return True
-        off = [(got, wanted) for name in parts if name in s.parts
-               for got, wanted in zip(s.parts[name], s.bounds.parts()[name], strict=True)
-               if compare(got, wanted).worst > 1]
-        if not off or any(self._beyond_rounding(got, wanted) for got, wanted in off):
+        pairs = [(name, i, got, right[name][i]) for name in parts if name in right
+                 for i, got in enumerate(s.parts[name])]
+        off = [(name, i, got, wanted) for name, i, got, wanted in pairs if compare(got, wanted).worst > 1]
+        if not off or any(self._beyond_rounding(got, wanted) for *_, got, wanted in off):
             return bool(off)
-        if s.case.name not in self._wide:
-            self._wide[s.case.name] = tolerance.bounds(self.op, s.case.args, s.case.options, s.case.dy, self.p)
-        return any(compare(got, wanted).worst > 1 for name in parts if name in s.parts
-                   for got, wanted in zip(s.parts[name], self._wide[s.case.name].parts()[name], strict=True))
+        wide = tolerance.bounds(self.op, s.case.args, s.case.options, s.case.dy, self.p).parts()
+        return any(compare(got, wide[name][i]).worst > 1 for name, i, got, _ in off)
 
     def _beyond_rounding(self, got: np.ndarray, wanted: Within) -> bool:
         """No way to write a formula costs half of the digits of its largest number."""
         largest = np.abs(np.where(np.isfinite(wanted.value), wanted.value, 0)).max(initial=0.0)
         return distance(got, wanted.value) > self.p.stored**0.5 * largest
 
-    def _explaining(self, sets: Iterable[tuple[Change, ...]], parts: tuple[str, ...],
-                    given: tuple[Change, ...]) -> list[Explained]:
-        found = []
-        for some in sets:
-            evidence = self.same(parts, (*given, *some))
-            if evidence:
-                found.append(Explained(some, evidence))
-        return found
-
-    def same(self, parts: tuple[str, ...], some: tuple[Change, ...]) -> int:
-        """In how many cases changes that give these parts of every answer are told from the reference; else 0."""
-        evidence = 0
-        for s in self.seen:
-            answer = self.answer(some, s)
-            if (answer is None) != s.raised or (answer is not None and not self._near(s, answer, parts)):
-                return 0
-            evidence += s.raised or self._tells(s, answer, parts)
-        return evidence if evidence and self._exactly(some, parts) else 0
-
-    def answer(self, some: tuple[Change, ...], s: Seen) -> dict[str, list[np.ndarray]] | None:
-        """What these changes give in a case, in the arithmetic of the precision; None if they cannot."""
-        key = some, s.case.name
-        if key not in self._answers:
-            try:
-                self._answers[key] = answer_of(self.changed(some), s.case, self.p)
-            except Exception:                   # a change that does not fit these shapes, or another change
-                self._answers[key] = None
-        return self._answers[key]
-
-    def changed(self, some: tuple[Change, ...]) -> ModuleType:
-        """The operator with these changes, made once."""
-        if some not in self._changed:
-            self._changed[some] = changes.changed(self.op, *some)
-        return self._changed[some]
-
-    def _near(self, s: Seen, answer: dict[str, list[np.ndarray]], parts: tuple[str, ...]) -> bool:
-        for name in parts:
-            if name not in s.parts:
-                continue
-            if shapes(s.parts[name]) != shapes(answer.get(name)):
-                return False
-            if not s.fits(name):
-                if not all(np.allclose(got, mine, 1e-3, 1e-6, equal_nan=True)
-                           for got, mine in zip(s.parts[name], answer[name])):
-                    return False
-                continue
-            for got, mine, right in zip(s.parts[name], answer[name], s.bounds.parts()[name], strict=True):
-                effect = distance(mine, right.value)
-                allowed = 2 * right.error + NEAR * (effect if np.isfinite(effect) else 0.0)
-                if compare(got, Within(np.asarray(mine, float), allowed)).worst > 1:
-                    return False
-        return True
-
-    def _tells(self, s: Seen, answer: dict[str, list[np.ndarray]] | None, parts: tuple[str, ...]) -> bool:
-        """Does this case tell the changes from the reference, in any of these parts?"""
-        if answer is None:                      # the change cannot be computed here: the function would have raised
-            return True
-        return any(np.shape(mine) != right.value.shape or compare(mine, right).worst >= TELLS
-                   for name in parts if name in answer
-                   for mine, right in zip(answer[name], s.bounds.parts()[name]))
-
-    def _exactly(self, some: tuple[Change, ...], parts: tuple[str, ...]) -> bool:
-        """The second look: within what the arithmetic of the changed operator itself explains."""
-        op = self.changed(some)
-        for s in self.seen:
-            try:
-                mine = tolerance.bounds(op, s.case.args, s.case.options, s.case.dy, self.p, all_ways=False).parts()
-            except Exception:
-                continue                        # NumPy calls without a rule of error: the first look must do
-            for name in parts:
-                if s.raised or not s.fits(name) or name not in mine:
-                    continue
-                for got, wanted, computed, right in zip(s.parts[name], mine[name],
-                                                        (self.answer(some, s) or {}).get(name, ()),
-                                                        s.bounds.parts()[name]):
-                    # In this precision the change may overflow where in float64 it does not.
-                    value = np.where(np.isfinite(computed), wanted.value, computed)
-                    room = SLACK * np.maximum(wanted.error, right.error)
-                    if compare(got, Within(value, room)).worst > 1:
-                        return False
-        return True
+    # --- in words
 
     def suspect(self, found: list[Explained]) -> Suspect:
         """The first of what explains an answer, with the others as rivals, in words."""
-        some, evidence = found[0]
+        some, evidence, aside = found[0]
         rivals = tuple(" and ".join(c.name for c in other.changes) for other in found[1:])
+        says = " ".join(c.says for c in some)
         return Suspect(tuple(c.name for c in some), tuple(c.op for c in some),
-                       " ".join(c.says for c in some), "; ".join(dict.fromkeys(c.see for c in some if c.see)),
+                       f"The output is right, but this is the gradient of another: {says}" if aside else says,
+                       "; ".join(dict.fromkeys(c.see for c in some if c.see)),
                        "\n".join(c.line for c in some), "\n".join(c.instead for c in some),
                        ", ".join(c.by for c in some if c.by), evidence, rivals)
-
-
-def answer_of(op: Any, case: Case, p: Precision) -> dict[str, list[np.ndarray]]:
-    """{"y": leaves, "dq": leaves, …} of an operator, computed in float64, or in float32 where that is the precision:
-    what overflows there must overflow here."""
-    dtype = np.float32 if p.dtype == "float32" else np.float64
-    args, dy = tree.cast(case.args, dtype), tree.cast(case.dy, dtype)
-    options = {key: tree.cast(value, dtype) if tree.is_leaf(value) else value for key, value in case.options.items()}
-    with np.errstate(all="ignore"):
-        y, cache = op.forward(*args, **options)
-        answers: dict[str, list[np.ndarray]] = {"y": [np.asarray(leaf) for leaf in tree.leaves(y)]}
-        try:
-            grads = op.backward(dy, cache)
-        except Exception:                       # the output has another shape than its cotangent
-            return answers
-        for name, grad in zip(tolerance.names_of_gradients(op, args), grads, strict=True):
-            answers[name] = [np.asarray(leaf) for leaf in tree.leaves(grad)]
-    return answers
 
 
 def intermediates(op: ModuleType, case: Case) -> Iterator[tuple[str, np.ndarray]]:
