@@ -424,7 +424,7 @@ def _einsum(subscripts: str, *operands: Any, **_: Any) -> Bounded:
         p, value = operand.precision, np.einsum(subscripts, operand.value)
         cost = sum_cost(_count(operand.value, value), p) * np.einsum(subscripts, magnitude(operand))
         return rounded(value, np.einsum(subscripts, operand.error) + cost, p)
-    inputs, arrow, output = subscripts.replace(" ", "").replace("...", "").partition("->")
+    inputs, output = subscripts.replace(" ", "").replace("...", "").split("->")
     axes: dict[str, int] = {}
     for letters, a in zip(inputs.split(","), operands):
         axes |= dict(zip(letters[::-1], values(a).shape[::-1]))

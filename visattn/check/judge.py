@@ -30,7 +30,8 @@ from visattn.check.tolerance import Within
 from visattn.check.verdicts import ORDER, RIGHT, CaseResult, Finding, Map, Part, Report, Suspect, Verdict
 
 HONEST = 1.5                # bounds up to which a result is accepted, with a word above 1
-SYSTEMATIC = 0.6            # the share of an error that stays when the arguments are nudged: above, it is no rounding
+SYSTEMATIC = 0.9            # the share of an error that stays when the arguments are nudged: above, it is no rounding,
+                            # not even one that cuts off, whose errors all have one sign
 NUDGES = 6
 SEVERE = ("mutated", "changing", "shape", "device", "missing")
 OF_CONVENTION = ("nothing to see", "causal mask", "corners")         # probes that compare with the reference's own
@@ -513,23 +514,35 @@ class _Check:
 
     def _by_convention(self, judged: list[Part]) -> list[Part]:
         """The verdicts with a library's convention as what is right, if by it the output is; else those there are."""
-        before = vars(self).copy()
         if judged[0].verdict in ("wrong", "range"):
             wrong = ["y"]
         elif judged[0].verdict in RIGHT:
             wrong = [part.name for part in judged[1:] if part.verdict in ("wrong", "range")]
         else:
             return judged
-        for diagnosis in self.diagnoses.values():
-            for explained in diagnosis.explain(wrong, kinds=("convention",)) if wrong else ():
-                again = self._judge(changes.changed(self.op, *explained.changes))
-                if again[0].verdict in (*RIGHT, "contract") and (wrong == ["y"] or all(
-                        part.verdict in (*RIGHT, "contract") for part in again)):
-                    self.findings += [Finding("convention", f"This is how {c.by} does it. {c.says}", c.name)
-                                      for c in explained.changes]
-                    return [self._of_convention(part) for part in again]
-                vars(self).update(before)
-        return judged
+        before = vars(self).copy()
+        found = dict.fromkeys(e.changes for diagnosis in self.diagnoses.values() if wrong
+                              for e in diagnosis.explain(wrong, kinds=("convention",)))
+        best: tuple[tuple[int, int], tuple[Change, ...], list[Part], dict[str, Any]] | None = None
+        for some in found:
+            again = [self._of_convention(part) for part in self._judge(changes.changed(self.op, *some))]
+            if again[0].verdict in (*RIGHT, "contract") and (wrong == ["y"] or self._all_right(again)):
+                score = sum(part.verdict in RIGHT for part in again), sum(part.suspect is not None for part in again)
+                if best is None or score > best[0]:
+                    best = score, some, again, vars(self).copy()
+            vars(self).update(before)
+            if best is not None and self._all_right(best[2]):
+                break
+        if best is None:
+            return judged
+        _, some, again, state = best
+        vars(self).update(state)
+        self.findings += [Finding("convention", f"This is how {c.by} does it. {c.says}", c.name) for c in some]
+        return again
+
+    @staticmethod
+    def _all_right(parts: Sequence[Part]) -> bool:
+        return all(part.verdict in (*RIGHT, "contract") for part in parts)
 
     def _of_convention(self, part: Part) -> Part:
         """A gradient by hand may not be known for a convention; the derivative of the output always is."""
