@@ -115,7 +115,8 @@ class Diagnosis:
     def __init__(self, op: ModuleType, seen: Sequence[Seen], p: Precision) -> None:
         self.op, self.p = op, p
         self.seen = sorted(seen, key=lambda s: sum(np.size(a) for a in tree.leaves(s.case.args)))
-        self.known = [c for c in changes.changes_of(op) if c.kind in ("mistake", "convention")]
+        self.known = [c for c in changes.changes_of(op) if c.kind in ("mistake", "convention")
+                      and changes.applies(op, c)]                   # not where a convention took its line
         self._changed: dict[Changes, ModuleType] = {}
         self._tried: dict[tuple[Changes, str], Tried] = {}
         self._near: dict[tuple[Changes, str, str], bool] = {}

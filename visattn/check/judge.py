@@ -514,10 +514,10 @@ class _Check:
 
     def _by_convention(self, judged: list[Part]) -> list[Part]:
         """The verdicts with a library's convention as what is right, if by it the output is; else those there are."""
-        if judged[0].verdict in ("wrong", "range"):
+        if judged[0].verdict in ("wrong", "range", "precision"):
             wrong = ["y"]
         elif judged[0].verdict in RIGHT:
-            wrong = [part.name for part in judged[1:] if part.verdict in ("wrong", "range")]
+            wrong = [part.name for part in judged[1:] if part.verdict in ("wrong", "range", "precision")]
         else:
             return judged
         before = vars(self).copy()
