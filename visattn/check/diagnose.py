@@ -154,10 +154,19 @@ class Diagnosis:
 
     def same(self, parts: tuple[str, ...], some: Changes) -> int:
         """In how many cases changes that give these parts of every answer are told from the reference; else 0."""
-        if not all(self.near(some, s, part) for s in self._by_weight(parts) for part in parts):
+        if not self._fit_together(some) or not all(self.near(some, s, part)
+                                                   for s in self._by_weight(parts) for part in parts):
             return 0
         evidence = sum(any(self.tells(some, s, part) for part in parts) for s in self.seen)
         return evidence if evidence and all(self._exactly(some, s, part) for s in self.seen for part in parts) else 0
+
+    def _fit_together(self, some: Changes) -> bool:
+        """Not where one takes away the line that another is of."""
+        try:
+            self.changed(some)
+        except LookupError:
+            return False
+        return True
 
     def _by_weight(self, parts: tuple[str, ...]) -> list[Seen]:
         """First the cases that are wrong, which few changes explain; small ones first."""
@@ -168,8 +177,9 @@ class Diagnosis:
                still: tuple[str, ...]) -> Iterator[Changes]:
         """Pairs of changes, the likely ones first.
 
-        Where one of the two makes no difference by itself, the other alone should give what was seen.  A change may
-        still make a difference once another is made: such pairs come later, and not all of them are tried.
+        Where one of the two makes no difference by itself, the other alone should give what was seen, and where neither
+        does, what is right.  A change may still make a difference once another is made: such pairs come later, and not
+        all of them are tried.
         """
         known = [c for c in self.known if c.kind in kinds and c not in given and not self._moves((c,), still)
                  and self._moves((c,), parts)]
@@ -184,10 +194,9 @@ class Diagnosis:
                 alone = moves[a] & ~moves[b] & ~near[a] | moves[b] & ~moves[a] & ~near[b]
                 neither = ~moves[a] & ~moves[b] & wrong
                 undone = moves[a] & moves[b] & ~wrong
-                if not neither.any():
-                    ranked.append((int(alone.sum()), int(undone.sum()), a, b))
+                ranked.append((int((alone | neither).sum()), int(undone.sum()), a, b))
         ranked.sort()
-        likely = sum(alone == 0 for alone, *_ in ranked)
+        likely = sum(against == 0 for against, *_ in ranked)
         for _, _, a, b in ranked[:min(PAIRS, likely + UNLIKELY)]:
             yield known[a], known[b]
 

@@ -1,0 +1,442 @@
+"""Every known mistake, alone and in pairs, put before the checker: is it rejected, and is it named?
+
+    python benchmarks/mistakes.py [--op attention] [--minutes 30] [--pairs 60] [--out build/mistakes] [--save]
+
+The function that is checked is the operator with one line of it, or of an operator that it is made of, changed:
+
+    alone      in float64 and float32, forward and its own backward
+    float32    the same, in float32 only
+    autograd   the changed forward with the derivative of its output, by differences in extended precision
+    backward   the right forward with the gradient of the changed operator, where a mistake changes both
+    pair       two mistakes on different lines, drawn with a seed
+    bfloat16, float16      the changed operator's exact answer, rounded once, against the bounds of that precision
+
+A name is right where the mistake is the one that is named, or one of the rivals that are listed with it; of a pair,
+both.  It is as good where what is named is the same function: the same numbers on every case; or where the mistake in
+the output is named, and the gradient is the derivative of that output, and said to be.  Half: one of two is named, and
+nothing that is not so.  Results are kept line by line in --out, and what is there is not run again.
+"""
+
+import inspect
+import itertools
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from visattn import catalogue, tree
+from visattn.check import cases as case_module
+from visattn.check import changes, diagnose, judge, tolerance
+from visattn.check.changes import Change
+from visattn.check.child.records import Accepts, Answer, Problem
+from visattn.check.diagnose import TELLS
+from visattn.check.precision import PRECISIONS
+from visattn.check.verdicts import Report
+
+HERE = Path(__file__).parent
+BOTH, HALF = ("float64", "float32"), ("bfloat16", "float16")
+WAYS = ("alone", "float32", "backward", "autograd", "pair", *HALF)
+OUTCOMES = ("named", "half", "unnamed", "misnamed", "accepted", "no effect")
+AUTOGRAD_CASES = 4          # of an operator, on which a derivative is taken by differences
+SAME = 1e-9                 # of the largest number: two functions are one
+
+# What does not depend on the function that is checked is computed once.
+
+_keys: dict[int, tuple[ModuleType, Any]] = {}
+
+
+def key_of(op: Any) -> Any:
+    """An operator with its changes, as something hashable: two copies with the same changes are one."""
+    if id(op) not in _keys:
+        made = tuple((m.__name__, changes.made_in(m)) for m in (op, *changes.parts(op)) if changes.made_in(m))
+        _keys[id(op)] = op, (op.__name__, made)
+    return _keys[id(op)][1]
+
+
+class Memo:
+    """A function whose answers, and exceptions, are kept under a key."""
+
+    def __init__(self, f: Any, key: Any) -> None:
+        self.f, self.key, self.kept = f, key, {}
+
+    def __call__(self, *args: Any, **kw: Any) -> Any:
+        key = self.key(*args, **kw)
+        if key not in self.kept:
+            try:
+                self.kept[key] = True, self.f(*args, **kw)
+            except Exception as error:
+                self.kept[key] = False, error
+        good, what = self.kept[key]
+        if not good:
+            raise what
+        return what
+
+
+def remember() -> list[Memo]:
+    """Put memory into the checker: cases, bounds, and what changed operators answer."""
+    def of_cases(op: Any, precision: Any = "float32", seed: int = 0, names: Any = None) -> Any:
+        return key_of(op), getattr(precision, "name", precision), seed, None if names is None else tuple(names)
+
+    def of_bounds(op: Any, args: Any, options: Any = None, dy: Any = None, precision: Any = "float32",
+                  accumulate: Any = None, *, all_ways: bool = True) -> Any:
+        held.append(args)
+        return (key_of(op), id(args), dy is None, id(options), getattr(precision, "name", precision),
+                getattr(precision, "accumulate", None), accumulate, all_ways)
+
+    def of_tried(op: Any, case: Any, p: Any) -> Any:
+        held.append(case.args)
+        return key_of(op), id(case.args), id(case.options), p.name
+
+    def of_changed(op: Any, *some: Change) -> Any:
+        return key_of(op), some
+
+    held: list[Any] = []                    # so that no two things have the same id
+    memos = [Memo(case_module.cases, of_cases), Memo(tolerance.bounds, of_bounds),
+             Memo(diagnose.Tried, of_tried), Memo(changes.changed, of_changed)]
+    judge.cases, tolerance.bounds, diagnose.Tried, changes.changed = memos
+    return memos
+
+
+# The function that is checked.
+
+class Direct:
+    """An operator's module as the function that is checked; `gradients` may be another's."""
+
+    isolation = ("none: in this process",)
+
+    def __init__(self, reference: ModuleType, op: Any, right: Any = None, numeric: bool = False) -> None:
+        self.op, self.right, self.numeric = op, right, numeric
+        self.names = tolerance.arguments_of(reference)
+        takes = tuple(inspect.signature(reference.forward).parameters)
+        self.accepts = Accepts("numpy", takes, "autograd" if numeric else "backward", dtypes=BOTH)
+
+    def call(self, args: Any, options: Any, dy: Any, *, dtype: str, layout: str = "contiguous", repeat: int = 2
+             ) -> Answer:
+        given = [args.get(name) for name in self.names]
+        while given and given[-1] is None:
+            given.pop()
+        asked = [name for name, a in zip(self.names, given) if a is not None]
+        given = [None if a is None else tree.cast(a, dtype) for a in given]
+        options = {key: tree.cast(v, dtype) if tree.is_leaf(v) else v for key, v in options.items()}
+        with np.errstate(all="ignore"):
+            try:
+                y, kept = self.op.forward(*given, **options)
+                shown = y if self.right is None else self.right.forward(*given, **options)[0]
+            except Exception as error:
+                return Answer(problems=(Problem("raised", f"{type(error).__name__}: {error}"),))
+            leaves = tuple(np.asarray(leaf) for leaf in tree.leaves(shown))
+            if dy is None:
+                return Answer(leaves)
+            try:
+                if self.numeric:
+                    grads = derivative(self.op, given, options, dy, dtype)
+                else:
+                    rest = iter(dy)
+                    cotangent = tree.map(lambda u: np.asarray(next(rest)).astype(dtype), y)
+                    grads = tuple(self.op.backward(cotangent, kept))
+                    if len(grads) != len(asked):
+                        raise ValueError(f"{len(grads)} gradients for {len(asked)} arguments")
+            except Exception as error:
+                says = f"{type(error).__name__}: {error}"
+                return Answer(leaves, problems=tuple(Problem("raised", says, f"d{name}") for name in asked))
+        return Answer(leaves, grads)
+
+
+def derivative(op: Any, args: list[Any], options: dict[str, Any], dy: Any, dtype: str) -> tuple[Any, ...]:
+    """The gradient of ⟨dy, y⟩ by differences of fourth order in extended precision."""
+    wide = [None if a is None else tree.cast(a, np.longdouble) for a in args]
+    options = {key: tree.cast(v, np.longdouble) if tree.is_leaf(v) else v for key, v in options.items()}
+    weights = [np.asarray(d, np.longdouble) for d in dy]
+    grads = []
+
+    def value() -> Any:
+        leaves = tree.leaves(op.forward(*wide, **options)[0])
+        return sum((np.asarray(u) * w).sum() for u, w in zip(leaves, weights))
+
+    def at(a: np.ndarray) -> np.ndarray:
+        out = np.zeros_like(a)
+        for place in np.ndindex(a.shape):
+            here, h = a[place], np.longdouble(2.0) ** -12
+            sides = []
+            for step in (2, 1, -1, -2):
+                a[place] = here + step * h
+                sides.append(value())
+            a[place] = here
+            out[place] = (-sides[0] + 8 * sides[1] - 8 * sides[2] + sides[3]) / (12 * h)
+        return out.astype(dtype)
+
+    for a in wide:
+        if a is not None:
+            grads.append(tree.map(lambda leaf: at(leaf) if leaf.dtype.kind == "f" else leaf, a))
+    return tuple(grads)
+
+
+def check(reference: ModuleType, runner: Direct, stages: tuple[str, ...], only: Any = None) -> Report:
+    stages_ = [PRECISIONS[s] for s in stages]
+    return judge._Check(reference, runner, stages_, {}, 0, only, lambda what: None).report()
+
+
+# What came of it.
+
+class Row(NamedTuple):
+    op: str
+    way: str
+    names: tuple[str, ...]              # of the mistakes that were made
+    outcome: str
+    verdict: str
+    said: tuple[str, ...]               # "dq: dq_unscaled | rival"
+    seconds: float
+    worst: float                        # bounds
+
+
+def tried(op: ModuleType, some: tuple[Change, ...], precision: str) -> list[Any]:
+    """[(case, {part: leaves or None}, bounds)] of the changed operator, in the arithmetic of a precision."""
+    p, found = PRECISIONS[precision], []
+    for case in judge.cases(op, p):
+        right = tolerance.bounds(op, case.args, case.options, case.dy, p, all_ways=False)
+        try:
+            changed = changes.changed(op, *some)
+        except LookupError:
+            return []
+        answer = diagnose.Tried(changed, case, PRECISIONS["float64"] if precision in HALF else p)
+        found.append((case, {part: answer.part(part) for part in right.parts()}, right))
+    return found
+
+
+def effect(op: ModuleType, some: tuple[Change, ...], precision: str) -> float:
+    """The largest difference that the changes make anywhere, in bounds."""
+    return max((_apart(mine[part], leaves) for _, mine, right in tried(op, some, precision)
+                for part, leaves in right.parts().items()), default=0.0)
+
+
+def _apart(mine: Any, leaves: Any) -> float:
+    if mine is None or diagnose.shapes(mine) != [w.value.shape for w in leaves]:
+        return np.inf
+    return max((diagnose.compare(got, wanted).worst for got, wanted in zip(mine, leaves)), default=0.0)
+
+
+def same_function(op: ModuleType, one: tuple[Change, ...], two: tuple[Change, ...], part: str) -> bool:
+    """Do two sets of changes give the same numbers on every case, in one part?"""
+    for (_, a, _), (_, b, _) in zip(tried(op, one, "float64"), tried(op, two, "float64")):
+        x, y = a.get(part), b.get(part)
+        if (x is None) != (y is None) or diagnose.shapes(x) != diagnose.shapes(y):
+            return False
+        for u, v in zip(x or (), y or ()):
+            size = np.abs(np.where(np.isfinite(u), u, 0)).max(initial=0.0)
+            if diagnose.distance(u, v) > SAME * size:
+                return False
+    return True
+
+
+def judged(op: ModuleType, way: str, some: tuple[Change, ...], report: Report, seconds: float) -> Row:
+    names, known = {c.name for c in some}, {(c.op, c.name): c for c in changes.changes_of(op)}
+    said, of_part, listed = [], {}, set()
+    for part in report.parts:
+        if part.suspect is not None:
+            s = part.suspect
+            of_part[part.name] = tuple(known[where, name] for where, name in zip(s.operators, s.names))
+            said.append(f"{part.name}: {' | '.join([' and '.join(s.names), *s.rivals])}")
+            listed |= {*s.names, *(name for rival in s.rivals for name in rival.split(" and "))}
+    worst = max((part.ratio for part in report.parts), default=0.0)
+    conventions = {f.value for f in report.findings if f.name == "convention"}
+    if report.passed:
+        outcome = "accepted"
+    elif not of_part and not conventions:
+        outcome = "unnamed"
+    elif names <= listed:
+        outcome = "named"
+    elif all({c.name for c in cs} <= names or same_function(op, some, cs, part) or _completes(op, some, cs, part,
+             of_part.get("y", ())) for part, cs in of_part.items()):
+        whole = tuple(dict.fromkeys(itertools.chain(*of_part.values())))
+        outcome = "named" if all(same_function(op, some, whole, part.name) or part.consistent
+                                 for part in report.parts) else "half"
+    else:
+        outcome = "misnamed"
+    return Row(catalogue.describe(op).name, way, tuple(c.name for c in some), outcome, report.verdict,
+               tuple(said + [f"convention {c}" for c in conventions]), round(seconds, 2), worst)
+
+
+def _completes(op: ModuleType, some: tuple[Change, ...], more: tuple[Change, ...], part: str,
+               forward: tuple[Change, ...]) -> bool:
+    """Is a gradient's mistake, with that of the output, the same function?"""
+    both = tuple(dict.fromkeys([*forward, *more]))
+    try:
+        return part != "y" and same_function(op, some, both, part)
+    except LookupError:
+        return False
+
+
+# What is run.
+
+def work(op: ModuleType, ways: tuple[str, ...], pairs: int, seed: int) -> Iterator[tuple[str, tuple[Change, ...]]]:
+    """(way, changes) of one operator."""
+    known = changes.changes_of(op, "mistake")
+    rng = np.random.default_rng([seed, *catalogue.describe(op).name.encode()])
+    for way in ways:
+        if way == "pair":
+            both = [(a, b) for a, b in itertools.combinations(known, 2) if (a.op, a.line) != (b.op, b.line)]
+            for i in rng.permutation(len(both))[:pairs] if both else ():
+                yield way, both[i]
+        elif way == "autograd":
+            for i in sorted(rng.permutation(len(known))[:max(1, pairs // 6)]) if known else ():
+                yield way, (known[i],)
+        else:
+            for change in known:
+                yield way, (change,)
+
+
+def one(op: ModuleType, way: str, some: tuple[Change, ...]) -> Row | None:
+    """One function before the checker; None where the way is no other than one that is run anyway."""
+    start, name = time.perf_counter(), catalogue.describe(op).name
+    try:
+        changed = changes.changed(op, *some)
+    except LookupError:
+        return None                                 # the second is of a line that the first has taken away
+
+    def row(outcome: str, worst: float = 0.0, verdict: str = "") -> Row:
+        return Row(name, way, tuple(c.name for c in some), outcome, verdict, (),
+                   round(time.perf_counter() - start, 2), worst)
+
+    if way in HALF:
+        return row(*_rounded(op, some, way))
+    stages = BOTH if way in ("alone", "pair", "backward", "autograd") else (way,)
+    largest = max(effect(op, some, stage) for stage in stages)
+    if largest < 1:
+        return row("no effect", largest)
+    if way == "backward":
+        moves = [{part for _, mine, right in tried(op, some, "float64") for part, leaves in right.parts().items()
+                  if _apart(mine[part], leaves) > 1 and (part == "y") == y} for y in (True, False)]
+        if not all(moves):
+            return None                             # it is in backward, or in forward alone
+        runner = Direct(op, changed, right=op)
+    elif way == "autograd":
+        if not any(_apart(mine["y"], right.y) >= TELLS for _, mine, right in tried(op, some, "float64")):
+            return None
+        runner = Direct(op, changed, numeric=True)
+    else:
+        runner = Direct(op, changed)
+    only = None
+    if way == "autograd":                           # where the output is another, and two where it may be right
+        moved = [case.name for case, mine, right in tried(op, some, "float64") if _apart(mine["y"], right.y) >= TELLS]
+        every = [case.name for case in judge.cases(op, PRECISIONS["float64"]) if case.layout == "contiguous"]
+        only = list(dict.fromkeys([*moved[:AUTOGRAD_CASES // 2], *every[:AUTOGRAD_CASES // 2]]))
+    return judged(op, way, some, check(op, runner, stages, only), time.perf_counter() - start)
+
+
+def _rounded(op: ModuleType, some: tuple[Change, ...], precision: str) -> tuple[str, float]:
+    """Is the exact answer of the changed operator, rounded once to a half precision, accepted by its bounds alone?"""
+    p, worst, largest = PRECISIONS[precision], 0.0, 0.0
+    for _, mine, right in tried(op, some, precision):
+        for part, leaves in right.parts().items():
+            largest = max(largest, _apart(mine[part], leaves))
+            if mine[part] is not None:
+                with np.errstate(all="ignore"):
+                    worst = max(worst, _apart([case_module.nearest(leaf, p) for leaf in mine[part]], leaves))
+            else:
+                worst = np.inf
+    if largest == 0:
+        return "no effect", 0.0
+    return ("accepted" if worst <= judge.HONEST else "rejected"), largest
+
+
+def main(
+    op: Annotated[list[str] | None, typer.Option(help="An operator or model; all by default.")] = None,
+    minutes: Annotated[float, typer.Option(help="After which no further check begins.")] = 600,
+    pairs: Annotated[int, typer.Option(help="Pairs of mistakes per operator.")] = 60,
+    way: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(WAYS)}; all by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw of pairs.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where results are kept, line by line.")] = Path("build/mistakes"),
+    save: Annotated[bool, typer.Option(help="Write benchmarks/results/mistakes-<date>.json.")] = False,
+):
+    """Put every mistake before the checker, and count."""
+    memos, end = remember(), time.monotonic() + 60 * minutes
+    out.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    for module in catalogue.select(op or None):
+        name = catalogue.describe(module).name
+        path = out / f"{name}.jsonl"
+        kept = [Row(*json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+        kept = [row._replace(names=tuple(row.names), said=tuple(row.said)) for row in kept]
+        done = {(row.way, row.names) for row in kept}
+        start = time.monotonic()
+        with path.open("a") as log:
+            for of_way, some in work(module, tuple(way or WAYS), pairs, seed):
+                if time.monotonic() > end:
+                    break
+                if (of_way, tuple(c.name for c in some)) in done:
+                    continue
+                try:
+                    row = one(module, of_way, some)
+                except Exception as error:          # of the checker: this must not happen
+                    row = Row(name, of_way, tuple(c.name for c in some), "crash", repr(error)[:200], (), 0.0, 0.0)
+                if row is not None:
+                    kept.append(row)
+                    log.write(json.dumps(row) + "\n")
+                    log.flush()
+                    if row.outcome in ("half", "unnamed", "misnamed", "accepted", "crash") and of_way not in HALF:
+                        print(f"  {row.op} {row.way} {' and '.join(row.names)}: {row.outcome} ({row.verdict}) "
+                              f"{'; '.join(row.said)}", flush=True)
+        rows += kept
+        print(f"{name}: {dict(Counter(row.outcome for row in kept if row.way not in HALF))} "
+              f"{time.monotonic() - start:.0f} s", flush=True)
+        for memo in memos:
+            memo.kept.clear()
+        _keys.clear()
+    show(rows, Console())
+    if save:
+        target = HERE / "results" / f"mistakes-{date.today()}.json"
+        target.write_text(json.dumps(summary(rows), indent=1, ensure_ascii=False) + "\n")
+
+
+def summary(rows: list[Row]) -> dict[str, Any]:
+    """The counts, and every mistake that was not rejected and named."""
+    counts: dict[str, dict[str, int]] = {}
+    for row in rows:
+        of_way = counts.setdefault(row.way, {})
+        of_way[row.outcome] = of_way.get(row.outcome, 0) + 1
+    return {
+        "date": str(date.today()),
+        "command": "python " + " ".join(["benchmarks/mistakes.py", *sys.argv[1:]]),
+        "operators": len({row.op for row in rows}),
+        "counts": counts,
+        "seconds of a check at most": max((row.seconds for row in rows), default=0),
+        "not named": [row._asdict() for row in rows if row.outcome in ("half", "unnamed", "misnamed", "crash")],
+        "accepted": [row._asdict() for row in rows if row.outcome == "accepted"],
+        "no effect": [row._asdict() for row in rows if row.outcome == "no effect" and row.way == "alone"],
+    }
+
+
+@cache
+def _order() -> dict[str, int]:
+    return {entry.name: i for i, entry in enumerate(catalogue.catalogue())}
+
+
+def show(rows: list[Row], console: Console) -> None:
+    table = Table("operator", *OUTCOMES, "crash", title="in float64 and float32")
+    full = [row for row in rows if row.way not in HALF]
+    for name in [*sorted({row.op for row in full}, key=lambda n: _order()[n]), "all"]:
+        count = Counter(row.outcome for row in full if name in (row.op, "all"))
+        table.add_row(name, *(str(count[o]) for o in (*OUTCOMES, "crash")))
+    console.print(table)
+    table = Table("way", *OUTCOMES, "rejected", "crash", "named of rejected")
+    for way in dict.fromkeys(row.way for row in rows):
+        count = Counter(row.outcome for row in rows if row.way == way)
+        rejected = sum(count[o] for o in ("named", "half", "unnamed", "misnamed"))
+        table.add_row(way, *(str(count[o]) for o in (*OUTCOMES, "rejected", "crash")),
+                      f"{count['named'] / rejected:.1%}" if rejected else "")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)
