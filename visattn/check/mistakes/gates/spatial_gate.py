@@ -10,6 +10,20 @@ CONV = "a, conv = conv2d.forward(d, w, padding=(Kh // 2, Kw // 2))"
 S = "s, _ = sigmoid.forward(a)"
 DA = "da = ds * s * (1 - s)"
 DX = "dx = s * dy + dd[:, :1] / x.shape[1] + share(dd[:, 1], wins, axis=1)"
+EXCHANGED = """
+right_forward, right_backward = forward, backward
+
+
+def forward(x, w, **options):
+    return right_forward(x, w[:, ::-1], **options)
+
+
+def backward(dy, cache):
+    dx, dw = right_backward(dy, cache)
+    return dx, dw[:, ::-1]
+
+
+def example(rng):"""
 
 CHANGES = [
     mistake("mean_twice", D, "d = np.stack([x.mean(axis=1), x.mean(axis=1)], axis=1)",
@@ -52,7 +66,7 @@ CHANGES = [
     mistake("ties_ignored", "maxima, wins = largest(x, 1, ties)", 'maxima, wins = largest(x, 1, "first")',
             'The first of equally large channels takes the whole gradient, although ties="even" asks for equal parts.',
             "lesson 2"),
-    convention("maximum_first", CONV, "a, conv = conv2d.forward(d, w[:, ::-1], padding=(Kh // 2, Kw // 2))",
+    convention("maximum_first", "def example(rng):", EXCHANGED,
                "The maximum is the first map and the mean the second, so the two kernels have changed places; "
                "the paper has [mean; max].", by="the authors' code"),
     convention("normalised", S, "s, _ = sigmoid.forward((a - a.mean()) / np.sqrt(a.var() + 1e-5))",

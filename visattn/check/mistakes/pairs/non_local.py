@@ -27,6 +27,28 @@ def forms(**chosen):
                      for table, end in (("WEIGH", ""), ("TRANSPOSE", "_backward")))
 
 
+def scaled(in_cache, in_forward):
+    """The embedded Gaussian with its scores divided by the root of a number: W_θ divided, and its gradient."""
+    return f"""
+right_forward, right_backward = forward, backward
+
+
+def forward(x, w_g, w_z, w_theta=None, w_phi=None, w_f=None, *, form):
+    if form == "embedded_gaussian":
+        w_theta = w_theta * ({in_forward}) ** -0.5
+    return right_forward(x, w_g, w_z, w_theta, w_phi, w_f, form=form)
+
+
+def backward(dz, cache):
+    dx, dw_g, dw_z, *more = right_backward(dz, cache)
+    if cache.form == "embedded_gaussian":
+        more[0] = more[0] * ({in_cache}) ** -0.5
+    return dx, dw_g, dw_z, *more
+
+
+def example(rng):"""
+
+
 CHANGES = [
     mistake("no_residual", Z, "z = as_image(wy, x)",
             "x itself is not added: z = W_z y + x. Without it the block cannot start as the identity.", see="eq. (6)"),
@@ -68,9 +90,11 @@ return softmax.forward(a)[0]""",
     mistake("halves_exchanged", PAIRS, PAIRS.replace("w_f[:M]", "w_f[:]").replace("w_f[M:]", "w_f[:M]")
             .replace("w_f[:]", "w_f[M:]"),
             "The first half of w_f meets φ and the second θ: the pair is [θ_i ‖ φ_j].", see="eq. (5)"),
-    convention("scaled_by_channels_of_x", P, """
-p = WEIGH[form](theta * x.shape[1] ** -0.5 if form == "embedded_gaussian" else theta, phi, w_f)""",
+    convention("scaled_by_channels_of_x", "def example(rng):", scaled("cache.x.shape[1]", "x.shape[1]"),
                "The scores are divided by the root of the channels of x. The paper has no scale.", by="timm"),
+    convention("scaled", "def example(rng):", scaled("cache.theta.shape[2]", "len(w_g)"),
+               "The scores of the embedded Gaussian are divided by the root of the channels of θ, as attention has it. "
+               "The paper has no scale.", by="mmcv"),
 
     # backward
     mistake("residual_without_gradient", DY, f"{DY}\ndz = 0 * dz",
