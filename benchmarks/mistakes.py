@@ -14,7 +14,9 @@ The function that is checked is the operator with one line of it, or of an opera
 A name is right where the mistake is the one that is named, or one of the rivals that are listed with it; of a pair,
 both.  It is as good where what is named is the same function: the same numbers on every case; or where the mistake in
 the output is named, and the gradient is the derivative of that output, and said to be.  Half: one of two is named, and
-nothing that is not so.  Results are kept line by line in --out, and what is there is not run again.
+nothing that is not so.  Convention: the mistake is the same function as what a library does, and that is said.  No
+effect: in no case of this operator is it told from the reference.  Results are kept line by line in --out, and what is
+there is not run again.
 """
 
 import inspect
@@ -47,7 +49,7 @@ from visattn.check.verdicts import Report
 HERE = Path(__file__).parent
 BOTH, HALF = ("float64", "float32"), ("bfloat16", "float16")
 WAYS = ("alone", "float32", "backward", "autograd", "pair", *HALF)
-OUTCOMES = ("named", "half", "unnamed", "misnamed", "accepted", "no effect")
+OUTCOMES = ("named", "half", "unnamed", "misnamed", "accepted", "convention", "no effect")
 AUTOGRAD_CASES = 4          # of an operator, on which a derivative is taken by differences
 SAME = 1e-9                 # of the largest number: two functions are one
 
@@ -251,7 +253,9 @@ def judged(op: ModuleType, way: str, some: tuple[Change, ...], report: Report, s
     worst = max((part.ratio for part in report.parts), default=0.0)
     conventions = {f.value for f in report.findings if f.name == "convention"}
     if report.passed:
-        outcome = "accepted"
+        held = tuple(c for c in changes.changes_of(op, "convention") if c.name in conventions)
+        same = all(same_function(op, some, held, part.name) for part in report.parts)
+        outcome = "convention" if held and same else "accepted"
     elif not of_part and not conventions:
         outcome = "unnamed"
     elif names <= listed:

@@ -388,8 +388,8 @@ class _Check:
         return diagnosis.explain(names, still=still)
 
     def _one_name_for_all(self, parts: list[Part]) -> list[Part]:
-        """Where one mistake explains every gradient that is wrong, it is named for all of them."""
-        wrong = [part for part in parts[1:] if part.verdict in ("wrong", "range") and part.suspect is not None]
+        """Where one mistake explains every gradient that is not right, it is named for all of them."""
+        wrong = [part for part in parts[1:] if part.verdict not in RIGHT and part.suspect is not None]
         if len(wrong) < 2 or parts[0].verdict not in RIGHT or len({part.precision for part in wrong}) > 1:
             return parts
         diagnosis = self.diagnoses[wrong[0].precision]
@@ -398,7 +398,8 @@ class _Check:
         if not found:
             return parts
         suspect = diagnosis.suspect(found)
-        return [part._replace(suspect=suspect, says=suspect.says) if part in wrong else part for part in parts]
+        return [part._replace(suspect=suspect, says=part.says.replace(part.suspect.says, suspect.says))
+                if part in wrong and part.suspect is not None else part for part in parts]
 
     def _consistent(self, name: str) -> bool:
         """Is a gradient the derivative of the function's own output?  In float64, by differences, in some of the cases
