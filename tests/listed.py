@@ -1,6 +1,6 @@
-"""What must hold of the changes and cases that are listed with an operator, for the tests of each family.
+"""What must hold of the changes and cases that are listed with an operator, for its tests.
 
-    @pytest.mark.parametrize(("module", "change"), listed.of("pairs", "equal"))
+    @pytest.mark.parametrize(("module", "change"), listed.of("equal"))
 """
 
 from functools import cache
@@ -14,13 +14,10 @@ from visattn.check import cases, changes
 MOVED, SAME = 1e-6, 1e-9                # relative to the largest number of a result; both far from float64's rounding
 
 
-def operators(family):
-    return [getattr(ops, name) for name in dir(ops) if getattr(ops, name).__name__.split(".")[-2] == family]
-
-
-def of(family, *kinds):
-    """(operator, change) for every change of these kinds that stands in a file of the family, as parameters."""
-    return [pytest.param(op, change, id=f"{name(op)}-{change.name}") for op in operators(family)
+def of(*kinds):
+    """(operator, change) for every change of these kinds, with the operator in whose file it stands, as parameters."""
+    operators = [getattr(ops, name) for name in dir(ops)]
+    return [pytest.param(op, change, id=f"{name(op)}-{change.name}") for op in operators
             for change in changes.own(op.__name__) if change.kind in kinds]
 
 
