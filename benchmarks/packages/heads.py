@@ -75,3 +75,11 @@ def squared(w: torch.Tensor) -> torch.Tensor:
     """A kernel (…, Kh, Kw) with zeros around it, so that it is square."""
     rows, columns = ((max(w.shape[-2:]) - n) // 2 for n in w.shape[-2:])
     return pad(w, (columns, columns, rows, rows))
+
+
+def as_many_out_as_in(x, w_k, w_q, w_o):
+    """`spatial_self_attention` with C = O, filled up with zeros; and how many channels to keep of the output."""
+    O, C = w_o.shape
+    more = max(O - C, 0)
+    x, w_k, w_q = pad(x, (0, 0, 0, 0, 0, more)), pad(w_k, (0, more)), pad(w_q, (0, more))
+    return x, w_k, w_q, pad(w_o, (0, more, 0, max(C - O, 0))), O
