@@ -5,7 +5,7 @@ That two networks read the two vectors is not among it: whoever builds two has m
 
 import numpy as np
 
-from visattn.check.changes import mistake
+from visattn.check.changes import equal, mistake
 from visattn.check.mistakes.gates.squeeze_excite import weights
 from visattn.check.mistakes.primitives.global_max_pool2d import spread
 
@@ -72,6 +72,7 @@ CHANGES = [
             "lesson 2"),
     mistake("pixels_not_counted", DX, "dx += s[:, :, None, None] * dy + dz[:, 0, :, None, None]",
             "The 1/HW of the mean is missing: dx += dz / HW.", "lesson 2"),
+    equal("columns_then_rows", Z, "z = np.stack([x.mean(axis=3).mean(axis=2), maxima], axis=1)"),
 ]
 
 

@@ -5,7 +5,7 @@ How many taps there are is no mistake that the operator can make: they are given
 
 import numpy as np
 
-from visattn.check.changes import convention, mistake
+from visattn.check.changes import convention, equal, mistake
 
 PAD = ("return np.lib.stride_tricks.sliding_window_view(np.pad(z, ((0, 0), (K // 2, K // 2))), K, axis=1)")
 S = "s, _ = sigmoid.forward(u @ w)"
@@ -48,6 +48,7 @@ CHANGES = [
     convention("circular", PAD, PAD.replace("(K // 2, K // 2))", '(K // 2, K // 2)), mode="wrap"'),
                "The first channel is the neighbour of the last; the paper has zeros beyond both.",
                by="timm.layers.CecaModule"),
+    equal("columns_then_rows", "z = x.mean(axis=(2, 3))", "z = x.mean(axis=3).mean(axis=2)"),
 ]
 
 

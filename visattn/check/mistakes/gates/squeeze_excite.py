@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from visattn.check.changes import mistake
+from visattn.check.changes import equal, mistake
 
 DB = "db = ds * s * (1 - s)"
 DX = "dx = s[:, :, None, None] * dy + dz[:, :, None, None] / HW"
@@ -50,6 +50,7 @@ CHANGES = [
             "The 1/HW of the mean is missing: each pixel had a share of 1/HW in z, dx = s ⊙ dy + dz / HW.", "lesson 2"),
     mistake("rows_taken_for_pixels", "HW = x.shape[2] * x.shape[3]", "HW = x.shape[2] ** 2",
             "The number of pixels is taken as H², which is right for square images only: it is H · W."),
+    equal("columns_then_rows", "z = x.mean(axis=(2, 3))", "z = x.mean(axis=3).mean(axis=2)"),
 ]
 
 

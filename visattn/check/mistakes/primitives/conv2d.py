@@ -1,6 +1,6 @@
 """What goes wrong in convolution."""
 
-from visattn.check.changes import convention, mistake
+from visattn.check.changes import convention, equal, mistake
 
 SIZES = "N, O, G, windows = len(x), len(w), groups, slide(x, w.shape[2:], stride, padding, dilation)"
 WU = "wu = w.reshape(G, O // G, -1) @ u"
@@ -73,6 +73,12 @@ CHANGES = [
                "u = np.stack(taps(np.roll(image, before, (-2, -1)), windows), axis=1)",
                "As much is padded as the windows need, and of an odd number the larger part below and to the right: "
                'padding="same". Here it is the same on all sides.', by="keras, TensorFlow"),
+    equal("bias_first", f"{WU}\n{Y}\nif b is not None:\ny += b[:, None, None]", f"""
+wu = w.reshape(G, O // G, -1)
+if b is not None:
+    wu, u = np.concatenate([b.reshape(G, -1, 1), wu], 2), np.concatenate([np.ones_like(u[:, :1]), u], 1)
+wu = wu @ u
+{Y}""", "A sum that starts from the bias is rounded to the size of the bias at every tap."),
 ]
 
 

@@ -48,6 +48,9 @@ CHANGES = [
     equal("bias_first", ZEROS + "\n" + TAPS + "\n" + Y + "\nif b is not None:\ny += b[:, None, None]",
           ZEROS + "\nif b is not None:\n    y += b[:, None, None]\n" + TAPS + "\n    " + Y,
           "A sum that starts from the bias is rounded to the size of the bias at every tap."),
+    equal("in_groups_of_one", Y, 'y += np.einsum("c,ncij->ncij", wk[:, k, 0, 0], tap)',
+          "A convolution with as many groups as channels is a product of matrices: its operands may be rounded."),
+    equal("dx_in_groups_of_one", DX, 'tap += np.einsum("c,ncij->ncij", wk[:, k, 0, 0], dy)'),
 ]
 
 

@@ -1,6 +1,6 @@
 """What goes wrong in global average pooling."""
 
-from visattn.check.changes import mistake
+from visattn.check.changes import equal, mistake
 
 Y = "return x.mean(axis=(2, 3)), Cache(x)"
 DX = "return (np.broadcast_to((dy / (H * W))[:, :, None, None], x.shape).copy(),)"
@@ -21,6 +21,8 @@ CHANGES = [
     mistake("gradient_divided_by_the_batch", DX,
             "return (np.broadcast_to((dy / (len(x) * H * W))[:, :, None, None], x.shape).copy(),)",
             "The gradient is divided by the number of images, too: dx = dy / HW."),
+    equal("columns_then_rows", Y, "return x.mean(axis=3).mean(axis=2), Cache(x)"),
+    equal("divided_twice", DX, "return (np.broadcast_to((dy / H / W)[:, :, None, None], x.shape).copy(),)"),
 ]
 
 

@@ -31,6 +31,9 @@ CHANGES = [
                by="timm.layers.activations_me"),
     equal("product_first", "y = x * s", "y = x * np.clip(x + 3, 0, 6) / 6"),
     equal("sixths", S, "s = np.clip(x / 6 + 0.5, 0, 1)"),
+    equal("decided_by_the_sum", SLOPE,
+          "slope = np.where((abs(x) == 3) | (x + 3 <= 0) | (x + 3 >= 6), s, s + x / 6)",
+          "x + 3 is rounded before it is compared with 0 and 6."),
     equal("one_fraction", SLOPE, "slope = np.where(abs(x) < 3, (2 * x + 3) / 6, s)"),
 ]
 

@@ -1,0 +1,288 @@
+"""Does the checker reject what is right?  Right implementations by the hundred, on every case of many seeds.
+
+    python benchmarks/right.py run [--seeds 200] [--ops attention,softmax] [--precisions float32] [--minutes 50]
+    python benchmarks/right.py table [--save benchmarks/results/right.json]
+    python benchmarks/right.py findings
+
+`run` calls each function of benchmarks/implementations on each case, and compares its output and every gradient with
+the reference, within the bound that `visattn check` uses: first the reference's own, and where that is exceeded, that of
+all ways to write it.  What was done is kept in build/right, a file an operator, and is not done again.  A function that
+is right by a convention of its library is compared with that, where it is outside of the operator's.
+
+Beyond HONEST bounds it is rejected.  `table` counts; what is rejected and not among the findings about libraries is
+listed.  `findings` shows each of those without the checker.
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.setdefault("JAX_ENABLE_X64", "1")
+sys.path.insert(0, str(Path(__file__).parent))
+
+import types  # noqa: E402
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import typer  # noqa: E402
+from implementations import PREFIXES, NotTaken, machines  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from visattn import catalogue, tree  # noqa: E402
+from visattn.check import cases, changes, tolerance  # noqa: E402
+from visattn.check.compare import compare  # noqa: E402
+from visattn.check.judge import HONEST  # noqa: E402
+from visattn.check.precision import FINEST_FIRST, PRECISIONS  # noqa: E402
+
+if torch.version.cuda is None:              # beside a CPU build of torch, torchvision's compiled operators may not load
+    sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("torchvision._meta_registrations"))
+FOLDER = Path(__file__).parent
+BUILD = FOLDER.parent / "build" / "right"
+UNSUPPORTED = ("not implemented for", "not supported", "does not support", "not implemented", "unsupported",
+               "No available kernel", "Unsupported")
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+def operators() -> list[str]:
+    """The operators that have implementations."""
+    names = [cases.name_of(op) for op in catalogue.select()]
+    return [name for name in names if (FOLDER / "implementations" / f"{name}.py").exists()]
+
+
+@cache
+def implementations(op: str) -> dict[str, Callable[..., Any]]:
+    """{name: function} of an operator."""
+    found = vars(importlib.import_module(f"implementations.{op}"))
+    return {name: f for name, f in found.items()
+            if name.partition("_")[0] in PREFIXES and "_" in name and callable(f) and not name.startswith("numpy_open")
+            and name not in HELPERS}
+
+
+HELPERS = ("jax_open", "jax_scores", "numpy_open")
+
+
+@cache
+def conventions(op: str) -> dict[str, tuple[str, ...]]:
+    """By which conventions a function is right where it is not right by the operator's."""
+    return getattr(importlib.import_module(f"implementations.{op}"), "CONVENTIONS", {})
+
+
+# Calling
+
+def called(f: Any, name: str, case: cases.Case, precision: str, dy: bool = True) -> Iterator[tuple[str, Any]]:
+    """(machine, [y leaves, gradients of the arguments given]) of one function; of NumPy's, for every machine."""
+    kind = name.partition("_")[0]
+    if kind == "numpy":
+        for machine in machines(precision):
+            yield machine.name, in_numpy(f, machine, case)
+    elif precision == "tf32":
+        return
+    elif kind == "jax":
+        yield "", in_jax(f, case, PRECISIONS[precision].dtype)
+    else:
+        yield "", in_torch(f, case, PRECISIONS[precision].dtype)
+
+
+def in_torch(f: Any, case: cases.Case, dtype: str) -> Any:
+    kind = getattr(torch, dtype)
+
+    def tensor(a: Any, grad: bool = False) -> Any:
+        if a.dtype.kind != "f":
+            return torch.from_numpy(np.ascontiguousarray(a))
+        return torch.from_numpy(np.array(a)).to(kind).requires_grad_(grad)
+
+    args = [None if a is None else tensor(np.asarray(a), True) for a in case.args]
+    options = {key: tensor(value) if isinstance(value, np.ndarray) else value for key, value in case.options.items()}
+    y = tree.leaves(f(*args, **options))
+    given = [a for a in args if a is not None]
+    grads = torch.autograd.grad(y, given, [tensor(np.asarray(u)) for u in tree.leaves(case.dy)],
+                                materialize_grads=True)
+    for leaf in (*y, *grads):
+        if leaf.dtype != kind:
+            raise TypeError(f"{leaf.dtype} came back where {kind} was given")
+    return [a.detach().double().numpy() for a in y], [a.double().numpy() for a in grads]
+
+
+def in_jax(f: Any, case: cases.Case, dtype: str) -> Any:
+    import jax
+    import jax.numpy as jnp
+
+    def array(a: Any) -> Any:
+        return jnp.asarray(a) if a.dtype.kind != "f" else jnp.asarray(a).astype(dtype)
+
+    plain = {key: value for key, value in case.options.items() if not isinstance(value, np.ndarray)}
+    arrays = {key: array(value) for key, value in case.options.items() if isinstance(value, np.ndarray)}
+    args = tuple(None if a is None else array(np.asarray(a)) for a in case.args)
+    dy = jax.tree.map(lambda u: array(np.asarray(u)), case.dy)
+    y, grads = compiled(f, tuple(sorted(plain.items())))(args, arrays, dy)
+    return ([np.asarray(a).astype(float) for a in tree.leaves(y)],
+            [np.asarray(a).astype(float) for a in grads if a is not None])
+
+
+@cache
+def compiled(f: Any, plain: tuple[tuple[str, Any], ...]) -> Any:
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(BUILD / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+    def both(args: Any, arrays: Any, dy: Any) -> Any:
+        y, back = jax.vjp(lambda *a: f(*a, **arrays, **dict(plain)), *args)
+        return y, back(dy)
+
+    return jax.jit(both)
+
+
+def in_numpy(f: Any, machine: Any, case: cases.Case) -> Any:
+    def array(a: Any) -> Any:
+        return a.astype(machine.dtype) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a
+
+    args = tree.map(array, tuple(case.args))
+    y, backward = f(machine, *args, **{key: array(value) for key, value in case.options.items()})
+    return ([np.asarray(a, float) for a in tree.leaves(y)],
+            [np.asarray(a, float) for a in backward(tree.map(array, case.dy))])
+
+
+# Judging
+
+class Judge:
+    """The bounds of one case, each made once, when it is asked for."""
+
+    def __init__(self, op: ModuleType, case: cases.Case, precision: str) -> None:
+        self.op, self.case, self.precision, self.made = op, case, precision, {}
+
+    def bounds(self, convention: str = "", all_ways: bool = True) -> Any:
+        key = convention, all_ways
+        if key not in self.made:
+            op = self.op
+            if convention:
+                change = next(c for c in changes.changes_of(op) if (c.name, c.kind) == (convention, "convention"))
+                op = changed(op, change)
+            self.made[key] = tolerance.bounds(op, self.case.args, self.case.options, self.case.dy, self.precision,
+                                              all_ways=all_ways)
+        return self.made[key]
+
+    def ratios(self, got: Any, conventions: tuple[str, ...]) -> tuple[dict[str, float], str]:
+        """{part: |error| / bound}, and the convention by which it is so."""
+        found = against(got, self.bounds(all_ways=False))
+        if max(found.values()) <= 1:
+            return found, ""
+        found = against(got, self.bounds())
+        if max(found.values()) > HONEST:
+            for convention in conventions:
+                by = against(got, self.bounds(convention))
+                if max(by.values()) <= HONEST:
+                    return by, convention
+        return found, ""
+
+
+@cache
+def changed(op: ModuleType, change: Any) -> ModuleType:
+    return changes.changed(op, change)
+
+
+def against(got: Any, right: Any) -> dict[str, float]:
+    y, grads = got
+    found, parts = {}, right.parts()
+    answers = {"y": y} | {name: [g] for name, g in zip((n for n in parts if n != "y"), grads, strict=True)}
+    for name, leaves in answers.items():
+        for leaf, wanted in zip(leaves, parts[name], strict=True):
+            if leaf.shape != wanted.value.shape:
+                raise TypeError(f"{name} has shape {leaf.shape}, where {wanted.value.shape} is meant")
+            found[name] = max(found.get(name, 0.0), compare(leaf, wanted).worst)
+    return found
+
+
+def evaluate(op: ModuleType, precision: str, seed: int, frameworks: str) -> dict[str, Any]:
+    """What became of every implementation of an operator in one precision, on all cases of one seed."""
+    own, by = cases.name_of(op), conventions(cases.name_of(op))
+    results: dict[str, dict[str, Any]] = {}
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for case in cases.cases(op, precision, seed):
+            judge = Judge(op, case, precision)
+            for name, f in implementations(own).items():
+                if ("jax" in frameworks) != name.startswith("jax"):
+                    continue
+                record = results.setdefault(name, {"cases": 0, "arrays": 0, "worst": [0.0, "", ""], "above": 0,
+                                                   "rejected": [], "by_convention": 0, "not_taken": {}, "raised": {}})
+                try:
+                    for machine, got in called(f, name, case, precision):
+                        ratios, convention = judge.ratios(got, by.get(name, ()))
+                        record["cases"] += 1
+                        record["arrays"] += len(ratios)
+                        record["by_convention"] += bool(convention)
+                        for part, ratio in ratios.items():
+                            ratio = min(ratio, 1e300)
+                            if ratio > HONEST:
+                                record["rejected"].append([case.name, part, ratio, machine])
+                            else:
+                                record["above"] += ratio > 1
+                                record["worst"] = max(record["worst"], [ratio, part, case.name])
+                except NotTaken as why:
+                    record["not_taken"][str(why)] = record["not_taken"].get(str(why), 0) + 1
+                except Exception as error:
+                    text = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"[:160]
+                    kind = "not_taken" if any(word in str(error) for word in UNSUPPORTED) else "raised"
+                    record[kind][text] = record[kind].get(text, 0) + 1
+    return {"op": own, "precision": precision, "seed": seed, "frameworks": frameworks,
+            "results": {n: r for n, r in results.items() if r["cases"] or r["raised"] or r["not_taken"]}}
+
+
+# The command
+
+@app.command()
+def run(seeds: Annotated[int, typer.Option(help="From 0 on.")] = 3,
+        ops: Annotated[str, typer.Option(help="Names, separated by commas; by default all.")] = "",
+        frameworks: Annotated[str, typer.Option(help="eager, or jax, which compiles long.")] = "eager",
+        precisions: Annotated[str, typer.Option(help="Likewise.")] = ",".join(FINEST_FIRST),
+        minutes: Annotated[float, typer.Option(help="Not to begin anything after so long.")] = 50) -> None:
+    """Call the implementations; seed after seed, so that whenever it ends, all operators have as many."""
+    torch.set_num_threads(1)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    chosen, end = ops.split(",") if ops else operators(), time.monotonic() + 60 * minutes
+    done = {(d["op"], d["precision"], d["seed"], d.get("frameworks")) for d in kept()}
+    for seed in range(seeds):
+        for name in chosen:
+            start = time.monotonic()
+            for precision in precisions.split(","):
+                if (name, precision, seed, frameworks) in done:
+                    continue
+                if time.monotonic() > end:
+                    print(f"time is up, at seed {seed}, {name}")
+                    return
+                found = evaluate(catalogue.select([name])[0], precision, seed, frameworks)
+                with (BUILD / f"{name}.jsonl").open("a") as file:
+                    file.write(json.dumps(found) + "\n")
+                for one, r in found["results"].items():
+                    for case, part, ratio, machine in r["rejected"]:
+                        print(f"{name} {precision} seed {seed}: {one} {machine} {case} {part} {ratio:.3g}", flush=True)
+                    for text in r["raised"]:
+                        print(f"{name} {precision} seed {seed}: {one} raised {text}", flush=True)
+            if (taken := time.monotonic() - start) > 0.01:
+                print(f"  seed {seed} {name} {taken:.1f} s", flush=True)
+
+
+def kept() -> Iterator[dict[str, Any]]:
+    for path in sorted(BUILD.glob("*.jsonl")):
+        for line in path.read_text().splitlines():
+            yield json.loads(line)
+
+
+@app.command()
+def table() -> None:
+    """What was found so far."""
+
+
+if __name__ == "__main__":
+    app()
