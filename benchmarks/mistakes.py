@@ -264,7 +264,7 @@ def judged(op: ModuleType, way: str, some: tuple[Change, ...], report: Report, s
              of_part.get("y", ())) for part, cs in of_part.items()):
         whole = tuple(dict.fromkeys(itertools.chain(*of_part.values())))
         outcome = "named" if all(same_function(op, some, whole, part.name) or part.consistent
-                                 for part in report.parts) else "half"
+                                 for part in report.parts if (way, part.name) != ("backward", "y")) else "half"
     else:
         outcome = "misnamed"
     return Row(catalogue.describe(op).name, way, tuple(c.name for c in some), outcome, report.verdict,
@@ -320,7 +320,7 @@ def one(op: ModuleType, way: str, some: tuple[Change, ...]) -> Row | None:
         return row("no effect", largest)
     if way == "backward":
         moves = [{part for _, mine, right in tried(op, some, "float64") for part, leaves in right.parts().items()
-                  if _apart(mine[part], leaves) > 1 and (part == "y") == y} for y in (True, False)]
+                  if _apart(mine[part], leaves) >= TELLS and (part == "y") == y} for y in (True, False)]
         if not all(moves):
             return None                             # it is in backward, or in forward alone
         runner = Direct(op, changed, right=op)

@@ -1,0 +1,56 @@
+"""The catalogue of mistakes: large enough, told apart by name, and each of them to be seen in float32."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from visattn import catalogue, ops
+from visattn.check import cases, changes, tolerance
+from visattn.check.diagnose import Diagnosis, Seen, Tried
+from visattn.check.precision import PRECISIONS
+
+OPERATORS = [getattr(ops, name) for name in dir(ops)]
+
+
+def short(op):
+    return op.__name__.rpartition(".")[2]
+
+
+def seen(op, precision="float32"):
+    """The cases of an operator and what is right in them."""
+    for case in cases.cases(op, precision):
+        with np.errstate(all="ignore"):
+            bounds = tolerance.bounds(op, case.args, case.options, case.dy, precision, all_ways=False)
+        yield Seen(case, {}, bounds)
+
+
+def test_there_are_at_least_seventy():
+    assert len(changes.everything("mistake")) >= 70
+
+
+@pytest.mark.parametrize("module", OPERATORS, ids=short)
+def test_every_operator_has_some(module):
+    assert len([c for c in changes.own(module.__name__) if c.kind == "mistake"]) >= 3
+
+
+@pytest.mark.parametrize("module", catalogue.select(), ids=short)
+def test_names_are_told_apart_by_the_operator_s(module):
+    counted = Counter((change.op, change.name) for change in changes.changes_of(module))
+    assert [name for name, count in counted.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("module", OPERATORS, ids=short)
+def test_float32_tells_every_mistake_from_the_reference(module):
+    diagnosis = Diagnosis(module, list(seen(module)), PRECISIONS["float32"])
+    hidden = {change.name for change in changes.own(module.__name__) if change.kind == "mistake"
+              and not any(diagnosis.tells((change,), s, part) for s in diagnosis.seen for part in s.bounds.parts())}
+    assert hidden == set()
+
+
+@pytest.mark.parametrize("module", OPERATORS, ids=short)
+def test_every_mistake_can_be_made(module):
+    made = cases.cases(module, "float64")
+    for change in changes.own(module.__name__):
+        changed = changes.changed(module, change)
+        assert any(not Tried(changed, case, PRECISIONS["float64"]).raises for case in made), change.name
