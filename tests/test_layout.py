@@ -107,9 +107,10 @@ def test_every_model_has_a_test():
 
 
 def test_nothing_is_left_over():
-    """A definition or a test whose operator is gone is gone too."""
+    """A definition, a list of mistakes or a test whose operator is gone is gone too."""
     there = {dotted.split(".", 2)[2].replace(".", "/") for dotted in OPERATORS.values()}
-    for place, strip in ((ROOT / "visattn/check/definitions", ""), (ROOT / "tests/ops", "test_")):
+    for place, strip in ((ROOT / "visattn/check/definitions", ""), (ROOT / "visattn/check/mistakes", ""),
+                         (ROOT / "tests/ops", "test_")):
         for file in place.glob("*/*.py"):
             name = f"{file.parent.name}/{file.stem.removeprefix(strip)}"
             assert file.stem == "__init__" or name in there, f"{file} belongs to no operator"

@@ -390,7 +390,7 @@ class _Check:
     def _one_name_for_all(self, parts: list[Part]) -> list[Part]:
         """Where one mistake explains every gradient that is not right, it is named for all of them."""
         wrong = [part for part in parts[1:] if part.verdict not in RIGHT and part.suspect is not None]
-        if len(wrong) < 2 or parts[0].verdict not in RIGHT or len({part.precision for part in wrong}) > 1:
+        if len(wrong) < 2 or not self.output_is_right or len({part.precision for part in wrong}) > 1:
             return parts
         diagnosis = self.diagnoses[wrong[0].precision]
         names = [part.name for part in wrong]

@@ -52,7 +52,7 @@ def show(report: Report, console: Console, verbose: bool = False) -> None:
     for parts in words.groups(report):
         console.print()
         console.print(in_full(report, parts))
-    findings = [f for f in report.findings if verbose or not f.fine]
+    findings = [f for f in report.findings if verbose or not f.fine or f.name == "convention"]
     if findings:
         console.print("\n[bold]What was seen on the way[/bold]")
         for finding in sorted(findings, key=lambda f: f.fine):
