@@ -1,4 +1,4 @@
-"""Verdicts: what is right passes, what is wrong is said for what it is, by the promise, the precision or the mistake."""
+"""Verdicts: what is right passes, what is wrong is said for what it is: a promise, a precision, a mistake by name."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,0 +1,91 @@
+"""How long a check takes, start-up included, and what becomes of hostile files: the bars of `visattn check`.
+
+    python benchmarks/checker.py                # times of right and wrong functions, then every hostile file
+    python benchmarks/checker.py --times        # the times alone
+
+Each line is one run of the command `visattn check` in a process of its own, as a person would run it.  A time is wall
+time, the median of three; the machine should be idle.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from visattn import ops
+from visattn.check import changes
+
+HOSTILE = Path(__file__).parents[1] / "tests" / "check" / "hostile"
+TIMED = {"attention": 5.0, "squeeze_excite": 2.0, "channel_gate": 2.0, "spatial_gate": 2.0, "efficient_channel": 2.0,
+         "cbam": 2.0}           # seconds that a check may take
+SKELETON = '''"""{title}"""
+from visattn import ops
+from visattn.check import changes
+op = ops.{op}
+for change in changes.changes_of(op, "mistake"):
+    if change.name == {mistake!r}:
+        op = changes.changed(ops.{op}, change)
+        break
+forward, backward = op.forward, op.backward
+'''
+
+
+def check(target: Path, op: str, *more: str) -> tuple[float, int, dict]:
+    """(seconds, exit status, report) of one run of the command."""
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", "from visattn.cli import main; raise SystemExit(main())", "check",
+                           str(target), "--op", op, "--json", *more], capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - start
+    return seconds, done.returncode, json.loads(done.stdout) if done.stdout else {"verdict": done.stderr.strip()}
+
+
+def times(folder: Path) -> Table:
+    """A right function, and one with the first mistake of its output and of its gradient, for each operator."""
+    table = Table("operator", "function", "verdict", "seconds", "allowed", box=None)
+    for name, allowed in TIMED.items():
+        listed = changes.own(getattr(ops, name).__name__)
+        wrong = {changes.function_of(c): c.name for c in reversed(listed) if c.kind == "mistake"}
+        for what, mistake in (("right", ""), ("wrong output", wrong.get("forward", "")),
+                              ("wrong gradient", wrong.get("backward", ""))):
+            if what != "right" and not mistake:
+                continue
+            file = folder / f"{name}_{what.replace(' ', '_')}.py"
+            file.write_text(SKELETON.format(title=what, op=name, mistake=mistake))
+            # The file calls visattn, which the child cannot see: it runs in the command's own process.
+            runs = [check(file, name, "--trust") for _ in range(3)]
+            seconds = statistics.median(run[0] for run in runs)
+            table.add_row(name, f"{what}{': ' + mistake if mistake else ''}", runs[0][2]["verdict"], f"{seconds:.1f}",
+                          f"{allowed:.0f}", style="" if seconds <= allowed else "red")
+    return table
+
+
+def hostile() -> Table:
+    """Every hostile file: what the command says of it, and how long it took to say so."""
+    table = Table("file", "trick", "verdict", "exit", "seconds", box=None)
+    for file in sorted(HOSTILE.glob("*.py")):
+        seconds, status, report = check(file, "softmax", "--time-limit", "10")
+        trick = file.read_text(encoding="utf-8").split('"""')[1].strip().splitlines()[0]
+        table.add_row(file.stem, trick, report["verdict"], str(status), f"{seconds:.1f}",
+                      style="" if status == 1 and seconds < 30 else "red")
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", action="store_true", help="the times alone")
+    out = Console(width=150)
+    with tempfile.TemporaryDirectory() as folder:
+        out.print(times(Path(folder)))
+    if not parser.parse_args().times:
+        out.print(hostile())
+
+
+if __name__ == "__main__":
+    main()
