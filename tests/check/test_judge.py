@@ -304,6 +304,24 @@ def test_a_file_runs_in_a_process_of_its_own(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["mine.py"]
 
 
+def dropped_tail(q, k, v):
+    """Tiles of 64 keys, of which the last, incomplete one is forgotten; below 64 all is well."""
+    p = softmax(q @ k.swapaxes(-1, -2) * q.shape[-1] ** -0.5)
+    n = max(v.shape[-2] // 64 * 64, min(v.shape[-2], 64))
+    return p[..., :n] @ v[..., :n, :]
+
+
+def test_a_mistake_that_needs_many_keys_breaks_a_law_at_that_size():
+    small = ["plain", "bare"]
+    assert run("attention", dropped_tail, only=small).passed
+    report = run("attention", dropped_tail, only=small, sizes={"T": 80, "S": 100})
+    assert report.verdict == "wrong"
+    assert "S = 100" in part(report).says
+    right = run("attention", lambda q, k, v: attention(q, k, v)[0], only=small, sizes={"T": 80, "S": 100})
+    assert right.passed
+    assert any("laws that need no reference hold at T = 80, S = 100" in note for note in right.notes)
+
+
 HOSTILE = sorted((Path(__file__).parent / "hostile").glob("*.py"))
 
 

@@ -59,6 +59,9 @@ def check_(
         help="Where a module keeps an argument, such as w1=fc1.weight, or w1=fc1.weight.T.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A library's convention, where it differs from the "
                                          "reference, is not right.")] = False,
+    size: Annotated[list[str] | None, typer.Option(
+        "--size", metavar="AXIS=N", show_default=False, help="Sizes at which laws that need no reference are asked, "
+        "such as T=4096.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="All inputs come from it.")] = 0,
     only: Annotated[list[str] | None, typer.Option("--only", metavar="CASE", show_default=False,
                                                    help="This case alone; may be given several times.")] = None,
@@ -94,6 +97,7 @@ def check_(
     how: dict[str, Any] = {
         **where._asdict(), "backward_name": backward, "framework": framework, "precision": precision,
         "options": options or None, "weights": places or None, "strict": strict, "seed": seed, "trust": trust,
+        "sizes": sized(size or []),
         "limits": limited(time_limit, memory_limit), "only": only or None}
     with ours_to_blame():
         from visattn.check import judge, report
@@ -113,6 +117,17 @@ def check_(
             print(report.text(found, verbose), end="")
     if not found.passed:
         raise typer.Exit(1)
+
+
+def sized(given: list[str]) -> dict[str, int] | None:
+    """{"T": 4096} of T=4096."""
+    sizes = {}
+    for text in given:
+        axis, _, n = text.partition("=")
+        if not axis.strip().isidentifier() or not n.strip().isdecimal() or int(n) < 1:
+            raise ValueError(f"a size is AXIS=N, such as T=4096; got {text!r}")
+        sizes[axis.strip()] = int(n)
+    return sizes or None
 
 
 @vectors.command(name="vectors")

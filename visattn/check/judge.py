@@ -428,7 +428,8 @@ class _Check:
         if s.case.name not in self.derivatives:
             args = {name: a for name, a in zip(tolerance.arguments_of(self.op), s.case.args) if a is not None}
             try:
-                found = identities.consistent(self._ask(PRECISIONS["float64"]), args, s.case.options, tree.leaves(s.case.dy))
+                found = identities.consistent(self._ask(PRECISIONS["float64"]), args, s.case.options,
+                                              tree.leaves(s.case.dy))
             except Exception:
                 found = {}
             self.derivatives[s.case.name] = {f"d{argument}": holds for argument, (holds, _) in found.items()}
@@ -530,7 +531,7 @@ class _Check:
                                   f"no law is known that {name_of(self.op)} keeps without a reference")
             return y
         return y._replace(verdict="wrong", precision=p.name, case="", map=None,
-                          says=f"Right on every small case, but not at larger sizes{at}: {broken.says}")
+                          says=f"Right on every small case, but not{at or ' at larger sizes'}: {broken.says}")
 
     def _ask(self, p: Precision) -> Callable[..., Any]:
         """The function as laws and differences call it: (leaves of y, gradients), or None where it does not answer."""
@@ -693,7 +694,7 @@ def sentence(first: Part, parts: Sequence[Part], findings: Sequence[Finding]) ->
     alike = [part.name for part in parts if (part.verdict, part.suspect) == (first.verdict, first.suspect)]
     if first.suspect is not None:
         return f"{first.verdict}: {', '.join(alike)}: {suspect_words(first.suspect)}."
-    told = next((f" {f.says}" for f in findings if not f.fine), "") if first.verdict in ("wrong", "range") else ""
+    told = next((f" {f.says}" for f in findings if not f.fine and f.says not in first.says), "") if first.verdict in ("wrong", "range") else ""
     return f"{first.verdict}: {first.name}: {first.says}{told}"
 
 
