@@ -12,7 +12,7 @@ from implementations import NotTaken, summed, tiles
 
 F = torch.nn.functional
 # Where a mask leaves nothing, and where a bias of -∞ does: a fill comes after the bias, and stops the gradient.
-NAN, EVERYWHERE, MEANS = "empty_rows_are_nan", "empty_rows_are_nan_everywhere", "empty_rows_are_means"
+NAN, EVERYWHERE, MEANS = "empty_rows_are_nan", "empty_rows_are_nan_everywhere", "masked_row_uniform"
 CONVENTIONS = {
     "torch_nan_rows": (NAN, EVERYWHERE), "torch_added_infinity": (EVERYWHERE,),
     "torch_lowest_number": (MEANS, EVERYWHERE), "jax_written": (NAN, EVERYWHERE),

@@ -126,7 +126,7 @@ def test_jaxs_attention_gives_the_mean_where_no_key_is_left(rng):
         return jax.nn.dot_product_attention(*turned, mask=mask).swapaxes(1, 2)
 
     y, pull = jax.vjp(theirs, *(jax.numpy.asarray(a) for a in (q, k, v)))
-    module = meant(attention, "empty_rows_are_means")
+    module = meant(attention, "masked_row_uniform")
     o, cache = module.forward(q, k, v, mask=mask)
     np.testing.assert_allclose(o, y, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(o[1, :, 2], v[1].mean(1), rtol=1e-10)
@@ -141,7 +141,7 @@ def test_kerass_attention_gives_the_mean_where_no_key_is_left(rng):
     mask[1] = False
     theirs = keras.layers.Attention(dtype="float64")(
         [torch.tensor(a) for a in (q, v, k)], mask=[None, torch.tensor(mask)]).numpy()
-    ours, _ = meant(attention, "empty_rows_are_means").forward(q, k, v, mask=mask[:, None], scale=1.0)
+    ours, _ = meant(attention, "masked_row_uniform").forward(q, k, v, mask=mask[:, None], scale=1.0)
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 

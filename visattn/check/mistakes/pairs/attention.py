@@ -183,20 +183,6 @@ if allowed is not None:
                "A query with no key left gives NaN, and NaN gradients to all queries and keys that it meets: softmax "
                "divides 0 by 0. Here it gives zeros and zero gradients.",
                by="a softmax written out in torch or jax, with -∞ added to the scores,", see="lesson 1"),
-    convention("empty_rows_are_means", "def example(rng):", WRAPPED.format(forward="""
-    o, cache = right_forward(q, k, v, bias, **options)
-    return o if cache.mask is None else o + shares(cache) @ v, cache""".strip(), backward="""
-    dq, dk, dv, *dbias = right_backward(do, cache)
-    return dq, dk, dv if cache.mask is None else dv + shares(cache).swapaxes(-1, -2) @ do, *dbias
-
-
-def shares(cache):
-    none = ~np.broadcast_to(cache.mask, cache.p.shape).any(-1, keepdims=True)
-    return np.where(none, np.ones_like(cache.p) / max(cache.p.shape[-1], 1), 0)
-""".strip()),
-               "A query with no key left gives the mean of all values: its scores are filled with one finite number. "
-               "Here it gives zeros and zero gradients.",
-               by="jax.nn.dot_product_attention, keras", see="lesson 1"),
 
     # the map and the mean
     mistake("map_transposed", MEAN, "o = weigh(p.swapaxes(-1, -2), v, allowed)",
