@@ -304,7 +304,7 @@ def work(op: ModuleType, ways: tuple[str, ...], pairs: int, seed: int) -> Iterat
             for i in rng.permutation(len(both))[:pairs] if both else ():
                 yield way, both[i]
         elif way == "autograd":
-            for i in sorted(rng.permutation(len(known))[:max(1, pairs // 6)]) if known else ():
+            for i in sorted(rng.permutation(len(known))[:max(1, pairs // 10)]) if known else ():
                 yield way, (known[i],)
         else:
             for change in known:

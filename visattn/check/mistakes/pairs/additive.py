@@ -18,8 +18,8 @@ WRAPPED = """
 right_forward, right_backward = forward, backward
 
 
-def forward(q, k, v, *weights, mask=None):
-    o, cache = right_forward(q, k, v, *weights, mask=mask)
+def forward(q, k, v, wa, ua, va, b=None, *, mask=None):
+    o, cache = right_forward(q, k, v, wa, ua, va, b, mask=mask)
     none = np.zeros(o.shape, bool) if mask is None else ~cache.mask.any(-1, keepdims=True)
     return {o}, cache
 
