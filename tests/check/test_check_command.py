@@ -140,14 +140,15 @@ def test_an_interrupt_is_one_line(run, file, judged):
 def test_every_option_reaches_the_judge(run, file, judged):
     run("check", f"{file}:my.softmax", "--op", "softmax", "--precision", "float16", "--framework", "torch",
         "--backward", "back", "--option", "axis=1", "--weights", "x=fc1.weight.T", "--strict", "--seed", "3",
-        "--only", "plain_0", "--only", "tiny", "--trust", "--time-limit", "5", "--memory-limit", "2")
+        "--only", "plain_0", "--only", "tiny", "--trust", "--time-limit", "5", "--memory-limit", "2",
+        "--size", "T=40", "--size", "S=50")
     assert judged.op == "softmax"
     limits = judged.how.pop("limits")
     assert callable(judged.how.pop("progress"))
     assert judged.how == {
         "file": "mine.py", "module": "", "name": "my.softmax", "backward_name": "back", "framework": "torch",
         "precision": "float16", "options": {"axis": 1}, "weights": {"x": "fc1.weight.T"}, "strict": True, "seed": 3,
-        "trust": True, "only": ["plain_0", "tiny"]}
+        "trust": True, "only": ["plain_0", "tiny"], "sizes": {"T": 40, "S": 50}}
     assert limits == Limits()._replace(start=5, first=5, call=5, total=5, memory=2 * 2**30)
 
 

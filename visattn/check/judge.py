@@ -141,7 +141,7 @@ class _Check:
         judged = self._judge(self.op)
         if not self.strict and any(part.verdict not in RIGHT for part in judged):
             judged = self._by_convention(judged)
-        if judged[0].verdict in RIGHT and (self.sizes or not self.cut):
+        if all(part.verdict in RIGHT for part in judged) and (self.sizes or not self.cut):
             judged[0] = self._lawful(judged[0])
         return self._conclude(judged)
 
