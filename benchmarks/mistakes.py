@@ -258,9 +258,12 @@ def judged(op: ModuleType, way: str, some: tuple[Change, ...], report: Report, s
     for part in report.parts:
         if part.suspect is not None:
             s = part.suspect
-            of_part[part.name] = tuple(known[where, name] for where, name in zip(s.operators, s.names))
-            said.append(f"{part.name}: {' | '.join([' and '.join(s.names), *s.rivals])}")
-            listed |= {*s.names, *(name for rival in s.rivals for name in rival.split(" and "))}
+            found = [s.names, *(tuple(rival.split(" and ")) for rival in s.rivals)]
+            mine = next((some_names for some_names in found if names.issuperset(some_names)), s.names)
+            of_part[part.name] = tuple(known[where, name] for where, name in zip(s.operators, s.names)
+                                       ) if mine == s.names else tuple(c for c in some if c.name in mine)
+            said.append(f"{part.name}: {' | '.join(map(' and '.join, found))}")
+            listed |= set(itertools.chain(*found))
     worst = max((part.ratio for part in report.parts), default=0.0)
     conventions = {f.value for f in report.findings if f.name == "convention"}
     if report.passed:

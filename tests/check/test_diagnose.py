@@ -165,6 +165,12 @@ def test_a_convention_is_accepted_and_said():
     assert [f.value for f in report.findings if f.name == "convention"] == ["true_is_ignored"]
 
 
+def test_a_convention_by_which_shapes_are_refused_is_recognised():
+    report = run("attention", wrong(ops.attention, "heads_after_tokens"))
+    assert report.passed
+    assert [f.value for f in report.findings if f.name == "convention"] == ["heads_after_tokens"]
+
+
 def test_rivals_are_listed():
     d = diagnosis(ops.spatial_self_attention, wrong(ops.spatial_self_attention, "scale_ignored"))
     found = d.explain(["y"])

@@ -69,7 +69,7 @@ CHANGES = [
     convention("maximum_first", "def example(rng):", EXCHANGED,
                "The maximum is the first map and the mean the second, so the two kernels have changed places; "
                "the paper has [mean; max].", by="the authors' code"),
-    convention("normalised", S, "s, _ = sigmoid.forward((a - a.mean()) / np.sqrt(a.var() + 1e-5))",
+    convention("normalised", S, "s, _ = sigmoid.forward((a - a.mean()) / np.sqrt(((a - a.mean()) ** 2).mean() + 1e-5))",
                "A batch normalisation follows the convolution; the paper has none, s = σ(w ∗ d).",
                by="timm, the authors' code"),
     convention("ties_shared", "maxima, wins = largest(x, 1, ties)", 'maxima, wins = largest(x, 1, "even")',
