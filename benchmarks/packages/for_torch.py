@@ -74,7 +74,6 @@ entry("torch.nn.functional.hardswish", "hard_swish", "none: called as it is")(F.
 entry("torch.nn.functional.relu", "relu", "none: called as it is")(F.relu)
 entry("torch.sigmoid", "sigmoid", "none: called as it is")(torch.sigmoid)
 entry("torch.erf", "erf", "none: called as it is")(torch.erf)
-entry("torch.nn.functional.log_softmax", "log_softmax", "none: called as it is")(F.log_softmax)
 entry("torch.nn.functional.linear", "linear", "none: called as it is")(F.linear)
 entry("torch.nn.functional.conv2d", "conv2d", "none: called as it is")(F.conv2d)
 entry("torch.nn.functional.grid_sample", "grid_sample", "none: called as it is")(F.grid_sample)
@@ -84,6 +83,12 @@ entry("torch.nn.functional.cross_entropy", "cross_entropy", "none: called as it 
 @entry("torch.softmax", "softmax", "the elements that take no part are filled with -∞")
 def softmax(x, *, axis=-1, mask=None):
     return torch.softmax(x if mask is None else x.masked_fill(~mask, -torch.inf), axis)
+
+
+@entry("torch.nn.functional.log_softmax", "log_softmax", "always told along which axis: left to itself it takes one that "
+       "depends on how many there are, and warns")
+def log_softmax(x, *, axis=-1):
+    return F.log_softmax(x, axis)
 
 
 @entry("torch.nn.functional.affine_grid", "affine_grid", "its size has the batch and the channels in front")

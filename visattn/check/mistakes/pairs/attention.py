@@ -183,6 +183,17 @@ if allowed is not None:
                "A query with no key left gives NaN, and NaN gradients to all queries and keys that it meets: softmax "
                "divides 0 by 0. Here it gives zeros and zero gradients.",
                by="a softmax written out in torch or jax, with -∞ added to the scores,", see="lesson 1"),
+    convention("empty_rows_are_means_with_gradients", MAP, """
+if allowed is not None:
+    none = ~np.broadcast_to(allowed, a.shape).any(-1, keepdims=True)
+    a = np.where(none, 0, a if bias is None else a + bias)
+    allowed = allowed | none
+    p, _ = softmax.forward(a, mask=allowed)
+else:
+    p, _ = softmax.forward(a if bias is None else a + bias)""",
+               "A query with no key left gives the mean of all values, and passes gradients: one large finite number "
+               "is added to all its scores. Here it gives zeros and zero gradients.",
+               by="transformers, keras on torch", see="lesson 1"),
 
     # the map and the mean
     mistake("map_transposed", MEAN, "o = weigh(p.swapaxes(-1, -2), v, allowed)",
