@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from visattn.check.error_array import Bounded
+from visattn.check.error_rules import Bounded
 from visattn.check.precision import PRECISIONS
 
 F32 = PRECISIONS["float32"]

@@ -5,7 +5,8 @@
     b.value, b.error                                                # |what float32 may give - value| ≤ error
 
 Values are float64.  Booleans and integers carry an error where they are undecided, and are ordinary arrays where they
-are not.  What each call of NumPy does to the errors is said in `error_rules`.
+are not.  What each call of NumPy does to the errors is said in `error_rules`,
+from which the array is imported to be used.
 """
 
 from collections.abc import Callable
@@ -171,6 +172,3 @@ def plain(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(map(plain, index))
     return index.value if isinstance(index, Bounded) else index
-
-
-from visattn.check import error_rules  # noqa: E402, F401  what the dictionaries above are filled with

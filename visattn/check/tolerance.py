@@ -19,7 +19,7 @@ import numpy as np
 
 from visattn import tree
 from visattn.check import changes
-from visattn.check.error_array import Bounded
+from visattn.check.error_rules import Bounded
 from visattn.check.precision import Precision
 from visattn.check.precision import precision as named
 
