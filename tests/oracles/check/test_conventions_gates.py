@@ -43,12 +43,12 @@ def test_timms_circular_attention_gradients_and_all(rng, agree):
           lambda x, w: torch.func.functional_call(gate, {"conv.weight": w[None, None]}, (x,)))
 
 
-def test_the_authors_spatial_gate_has_the_maximum_first(rng):
-    x, w = after_a_relu(rng), rng.normal(size=(1, 2, 7, 7))
-    maps = torch.stack([torch.tensor(x).max(1).values, torch.tensor(x).mean(1)], 1)
-    theirs = torch.tensor(x) * torch.sigmoid(nn.functional.conv2d(maps, torch.tensor(w), padding=3))
-    ours, _ = changed(ops.spatial_gate, "maximum_first").forward(x, w)
-    np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-10)
+def test_the_authors_spatial_gate_has_the_maximum_first(rng, agree):
+    def gate(x, w):
+        maps = torch.stack([x.max(1).values, x.mean(1)], 1)
+        return x * torch.sigmoid(nn.functional.conv2d(maps, w, padding=3))
+
+    agree(changed(ops.spatial_gate, "maximum_first"), (after_a_relu(rng), rng.normal(size=(1, 2, 7, 7))), {}, gate)
 
 
 def timm():

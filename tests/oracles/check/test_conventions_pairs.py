@@ -105,6 +105,18 @@ def test_softmax_written_out_in_torch_gives_nan(rng, how, name):
         np.testing.assert_allclose(ours, tensor.grad, rtol=1e-10, atol=1e-12)
 
 
+def test_a_lowest_number_added_to_all_scores_of_a_query_gives_the_mean_and_its_gradients(rng, agree):
+    """As the masks of transformers, and of keras on torch, are made."""
+    mask = with_an_empty_row(rng)
+    added = torch.zeros(mask.shape).masked_fill(~torch.tensor(mask), torch.finfo(torch.float32).min)
+
+    def attend(q, k, v):
+        return (q @ k.mT * D**-0.5 + added).softmax(-1) @ v
+
+    args = drawn(rng, (B, G, T, D), (B, G, S, D), (B, G, S, E))
+    agree(meant(attention, "empty_rows_are_means_with_gradients"), args, {"mask": mask}, attend)
+
+
 def test_softmax_written_out_in_jax_gives_nan(rng):
     jax = pytest.importorskip("jax")
     q, k, v = drawn(rng, (B, G, T, D), (B, G, S, D), (B, G, S, E))
@@ -218,6 +230,24 @@ def test_timms_block_is_scaled_by_the_channels_of_x(rng):
     ours, _ = meant(non_local, "scaled_by_channels_of_x").forward(
         x, w["g.weight"], w_z, w["t.weight"], w["p.weight"], form="embedded_gaussian")
     np.testing.assert_allclose(ours, block(torch.from_numpy(x)).detach(), rtol=1e-9, atol=1e-11)
+
+
+def test_mmcvs_block_is_scaled_by_the_channels_of_theta(rng, agree):
+    """Its scores, on its own weights, where mmcv is installed; else the formula that it states."""
+    def block(x, w_g, w_z, w_theta, w_phi):
+        theta, phi, g = (x.flatten(2).mT @ w.T for w in (w_theta, w_phi, w_g))
+        return (sdpa(theta, phi, g) @ w_z.T).mT.unflatten(2, x.shape[2:]) + x
+
+    args = drawn(rng, (2, 5, 3, 4), (3, 5), (5, 3), (3, 5), (3, 5))
+    agree(meant(non_local, "scaled"), args, {"form": "embedded_gaussian"}, block)
+    mmcv = pytest.importorskip("mmcv.cnn")
+    x, w_g, w_z, w_theta, w_phi = map(torch.tensor, args)
+    theirs = mmcv.NonLocal2d(5, mode="embedded_gaussian")
+    theirs.inter_channels = 3
+    for name, w in (("g", w_g), ("conv_out", w_z), ("theta", w_theta), ("phi", w_phi)):
+        module = getattr(theirs, name).conv
+        module.weight, module.bias = torch.nn.Parameter(w[..., None, None]), None
+    torch.testing.assert_close(theirs(x), block(x, w_g, w_z, w_theta, w_phi))
 
 
 def test_torchs_attention_over_pixels_is_scaled(rng):
