@@ -5,9 +5,9 @@
     python benchmarks/right.py findings
 
 `run` calls each function of benchmarks/implementations on each case, and compares its output and every gradient with
-the reference, within the bound that `visattn check` uses: first the reference's own, and where that is exceeded, that of
-all ways to write it.  What was done is kept in build/right, a file an operator, and is not done again.  A function that
-is right by a convention of its library is compared with that, where it is outside of the operator's.
+the reference, within the bound that `visattn check` uses: first the reference's own, and where that is exceeded, that
+of all ways to write it.  What was done is kept in build/right, a file an operator, and is not done again.  A function
+that is right by a convention of its library is compared with that, where it is outside of the operator's.
 
 Beyond HONEST bounds it is rejected.  `table` counts; what is rejected and not among the findings about libraries is
 listed.  `findings` shows each of those without the checker.
@@ -29,20 +29,20 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
-import types  # noqa: E402
+import types
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-import typer  # noqa: E402
-from implementations import PREFIXES, NotTaken, machines  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
+import numpy as np
+import torch
+import typer
+from implementations import PREFIXES, NotTaken, machines
+from rich.console import Console
+from rich.table import Table
 
-from visattn import catalogue, tree  # noqa: E402
-from visattn.check import cases, changes, tolerance  # noqa: E402
-from visattn.check.compare import compare  # noqa: E402
-from visattn.check.judge import HONEST  # noqa: E402
-from visattn.check.precision import FINEST_FIRST, PRECISIONS  # noqa: E402
+from visattn import catalogue, tree
+from visattn.check import cases, changes, tolerance
+from visattn.check.compare import compare
+from visattn.check.judge import HONEST
+from visattn.check.precision import FINEST_FIRST, PRECISIONS
 
 if torch.version.cuda is None:              # beside a CPU build of torch, torchvision's compiled operators may not load
     sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("torchvision._meta_registrations"))
@@ -280,8 +280,98 @@ def kept() -> Iterator[dict[str, Any]]:
 
 
 @app.command()
-def table() -> None:
+def table(save: Annotated[Path | None, typer.Option(help="A JSON file for the rows.")] = None) -> None:
     """What was found so far."""
+    rows = counted()
+    shown = Table(*("operator", "precision", "functions", "seeds", "compared", "above 1", "rejected", "findings",
+                    "largest", "where"), title="Right implementations: arrays compared, and what is outside of bounds")
+    for row in rows["rows"]:
+        shown.add_row(*(str(row[key]) for key in ("op", "precision", "functions", "seeds", "compared", "above_1",
+                                                  "rejected", "findings")), f"{row['largest']:.2f}", row["where"])
+    Console(width=160).print(shown)
+    print(json.dumps({key: rows[key] for key in ("totals", "findings", "unexplained")}, indent=1))
+    if save is not None:
+        save.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+
+
+def counted() -> dict[str, Any]:
+    """All that was kept, added up: a row for each operator and precision, the totals, and what is not explained."""
+    from implementations.findings import FINDINGS, covering
+
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    by_finding = {f.name: {"says": f.says, "rejected": 0, "largest": 0.0, "precisions": set()} for f in FINDINGS}
+    unexplained, conventions, untaken = [], 0, {}
+    for d in kept():
+        row = rows.setdefault((d["op"], d["precision"]), {
+            "op": d["op"], "precision": d["precision"], "functions": set(), "seeds": set(), "seeds_of_jax": set(),
+            "calls": 0, "compared": 0, "above_1": 0, "rejected": 0, "findings": 0, "largest": 0.0, "where": ""})
+        row["seeds_of_jax" if d["frameworks"] == "jax" else "seeds"].add(d["seed"])
+        for name, r in d["results"].items():
+            if r["cases"]:
+                row["functions"].add(name)
+            row["calls"] += r["cases"]
+            row["compared"] += r["arrays"]
+            row["above_1"] += r["above"]
+            conventions += r["by_convention"]
+            if r["worst"][0] > row["largest"]:
+                row["largest"], row["where"] = r["worst"][0], f"{name} {r['worst'][1]} {r['worst'][2]}"
+            for case, part, ratio, _ in r["rejected"]:
+                finding = covering(d["op"], name, part, d["precision"])
+                row["findings" if finding else "rejected"] += 1
+                if finding:
+                    found = by_finding[finding]
+                    found["rejected"] += 1
+                    found["largest"] = max(found["largest"], ratio)
+                    found["precisions"].add(d["precision"])
+                else:
+                    unexplained.append([d["op"], d["precision"], d["seed"], name, case, part, ratio])
+            for text in r["raised"]:
+                if not covering(d["op"], name, "y", d["precision"]):
+                    unexplained.append([d["op"], d["precision"], d["seed"], name, "raised", text, 0.0])
+            for why, count in r["not_taken"].items():
+                key = f"{d['op']} {name}: {why}"
+                untaken[key] = untaken.get(key, 0) + count
+    made = []
+    for row in rows.values():
+        made.append(row | {"functions": len(row["functions"]), "seeds": len(row["seeds"]),
+                           "seeds_of_jax": len(row["seeds_of_jax"])})
+    return {"rows": made,
+            "totals": {key: sum(row[key] for row in made)
+                       for key in ("calls", "compared", "above_1", "rejected", "findings")}
+            | {"by_convention": conventions, "functions": sum(len(implementations(op)) for op in operators())},
+            "findings": {n: f | {"precisions": sorted(f["precisions"])} for n, f in by_finding.items()},
+            "unexplained": unexplained, "not_taken": untaken}
+
+
+@app.command()
+def findings() -> None:
+    """Show what libraries do, without the checker."""
+    from implementations.findings import FINDINGS
+
+    for finding in FINDINGS:
+        off, honest = finding.show()
+        print(f"{finding.name}: off by {off:.3g}, where {honest:.1g} is honest. {finding.says}")
+
+
+@app.command()
+def verdicts() -> None:
+    """What `visattn check` says of the findings and of a few functions that are right."""
+    from visattn.check import run as check
+
+    torch.set_num_threads(1)
+    for op, name, precision in (
+            ("layernorm", "torch_layer_norm", "bfloat16"), ("layernorm", "torch_layer_norm", "float16"),
+            ("layernorm", "torch_layer_norm", "float32"), ("layernorm", "torch_rsqrt", "float16"),
+            ("erf", "torch_erf", "bfloat16"), ("erf", "torch_erf", "float32"),
+            ("hard_swish", "torch_hardsigmoid", "float64"), ("hard_swish", "torch_hardsigmoid", "float32"),
+            ("attention", "torch_nan_rows", None), ("attention", "torch_lowest_number", None),
+            ("attention", "torch_scale_on_scores", None), ("attention", "torch_scale_on_scores", "bfloat16"),
+            ("attention", "jax_dot_product_attention", None), ("conv2d", "jax_conv", "bfloat16")):
+        f = implementations(op)[name]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            report = check(op, f, framework=name.partition("_")[0], precision=precision)
+        print(f"{op} {name} {precision}: {report.verdict}: {report.says} ({report.seconds:.1f} s)", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ def torch_all_pairs(q, k, v, wa, ua, va, b=None, *, mask=None):
 
 
 def torch_all_pairs_einsum(q, k, v, wa, ua, va, b=None, *, mask=None):
-    z = torch.einsum("...td,md->...tm", q, wa)[..., :, None, :] + torch.einsum("...sc,mc->...sm", k, ua)[..., None, :, :]
+    q, k = torch.einsum("...td,md->...tm", q, wa), torch.einsum("...sc,mc->...sm", k, ua)
+    z = q[..., :, None, :] + k[..., None, :, :]
     h = torch.tanh(z if b is None else z + b)
     e = torch.einsum("...m,m->...", h, va)
     return torch.einsum("...ts,...se->...te", attention.weights(e, mask, "hand"), v)

@@ -10,9 +10,9 @@ def torch_grid_sample(x, grid, *, mode="bilinear", padding="zeros", align_corner
     return torch.nn.functional.grid_sample(x, grid, mode, padding, align_corners)
 
 
-def bilinear(np, x, grid, padding, align_corners, from_the_middle):
-    """Four pixels gathered, those outside times 0; torch and jax share these calls."""
-    N, C, H, W = x.shape
+def bilinear(x, grid, padding, align_corners, from_the_middle):
+    """Four pixels gathered, those outside times 0."""
+    N, _, H, W = x.shape
 
     def place(g, n):
         if from_the_middle:
@@ -21,18 +21,18 @@ def bilinear(np, x, grid, padding, align_corners, from_the_middle):
 
     u, v = place(grid[..., 0], W), place(grid[..., 1], H)
     if padding == "border":
-        u, v = np.clip(u, 0, W - 1), np.clip(v, 0, H - 1)
+        u, v = jnp.clip(u, 0, W - 1), jnp.clip(v, 0, H - 1)
     elif padding != "zeros":
         raise NotTaken("reflection")
-    left, top = np.floor(u), np.floor(v)
+    left, top = jnp.floor(u), jnp.floor(v)
     y = 0
-    rows = np.arange(N)[:, None, None]
+    rows = jnp.arange(N)[:, None, None]
     for dm in (0, 1):
         for dn in (0, 1):
             m, n = left + dm, top + dn
             weight = (u - left if dm else 1 - (u - left)) * (v - top if dn else 1 - (v - top))
             inside = (m >= 0) & (m < W) & (n >= 0) & (n < H)
-            at = rows, np.clip(n, 0, H - 1).astype(int), np.clip(m, 0, W - 1).astype(int)
+            at = rows, jnp.clip(n, 0, H - 1).astype(int), jnp.clip(m, 0, W - 1).astype(int)
             pixel = x.transpose(0, 2, 3, 1)[at]                                 # (N, Ho, Wo, C)
             y = y + pixel * (weight * inside)[..., None]
     return y.transpose(0, 3, 1, 2)
@@ -62,7 +62,7 @@ def torch_rows_then_columns(x, grid, *, mode="bilinear", padding="zeros", align_
     """Interpolated along x in two rows, then along y; zeros from a frame."""
     if mode != "bilinear" or padding != "zeros":
         raise NotTaken("nearest, border, reflection")
-    N, C, H, W = x.shape
+    N, _, H, W = x.shape
     framed = torch.nn.functional.pad(x, (1, 1, 1, 1)).permute(0, 2, 3, 1)
     u, v = (grid[..., i] * ((n - 1) / 2 if align_corners else n / 2) + (n - 1) / 2 for i, n in ((0, W), (1, H)))
     left, top = u.floor(), v.floor()
@@ -78,10 +78,10 @@ def torch_rows_then_columns(x, grid, *, mode="bilinear", padding="zeros", align_
 def jax_gathered(x, grid, *, mode="bilinear", padding="zeros", align_corners):
     if mode != "bilinear":
         raise NotTaken("nearest")
-    return bilinear(jnp, x, grid, padding, align_corners, False)
+    return bilinear(x, grid, padding, align_corners, False)
 
 
 def jax_from_the_middle(x, grid, *, mode="bilinear", padding="zeros", align_corners):
     if mode != "bilinear":
         raise NotTaken("nearest")
-    return bilinear(jnp, x, grid, padding, align_corners, True)
+    return bilinear(x, grid, padding, align_corners, True)

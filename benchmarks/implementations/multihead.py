@@ -33,8 +33,8 @@ def torch_head_by_head(x, context, w_q, w_k, w_v, w_o, b_q=None, b_v=None, b_o=N
     for g in range(heads):
         wq, wk, wv = (w.chunk(heads)[g] for w in (w_q, w_k, w_v))
         bq, bv = (None if b is None else b.chunk(heads)[g] for b in (b_q, b_v))
-        found.append(attention.torch_divided_by_root(F.linear(x, wq, bq), F.linear(context, wk), F.linear(context, wv, bv),
-                                                     mask=None if mask is None else mask[:, g], causal=causal))
+        q, k, v = F.linear(x, wq, bq), F.linear(context, wk), F.linear(context, wv, bv)
+        found.append(attention.torch_divided_by_root(q, k, v, mask=None if mask is None else mask[:, g], causal=causal))
     return F.linear(torch.cat(found, -1), w_o, b_o)
 
 

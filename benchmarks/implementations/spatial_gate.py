@@ -38,8 +38,8 @@ def torch_timm(x, w, *, ties="first"):
     if ties == "first" or w.shape[2] != w.shape[3]:
         raise NotTaken("ties")
     gate = timm_module(w.shape[2])
-    weights = {"conv.conv.weight": w} | {f"conv.bn.{name}": t.to(x.dtype) for name, t in gate.conv.bn.state_dict().items()
-                                         if t.is_floating_point()}
+    weights = {f"conv.bn.{name}": t.to(x.dtype) for name, t in gate.conv.bn.state_dict().items()
+               if t.is_floating_point()} | {"conv.conv.weight": w}
     return torch.func.functional_call(gate, weights, (x,))
 
 

@@ -100,3 +100,15 @@ def test_a_call_without_a_rule_is_refused_by_name():
         np.arctan2(Bounded(np.ones(2), precision=F32), 1.0)
     with pytest.raises(TypeError, match=r"no rule of error for np\.median"):
         np.median(Bounded(np.ones(2), precision=F32))
+
+
+def test_a_unit_may_cut_its_operands_instead_of_rounding_them():
+    """Then all products are too small, and their sum by as much: of many terms alike, more than chance would give."""
+    def cut(a):
+        return (a.astype(np.float32).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
+
+    rng = np.random.default_rng(0)
+    a, b = (rng.uniform(1, 1.01, size=shape).astype(np.float32) for shape in ((1, 64), (64, 1)))
+    y = Bounded(a.astype(float), precision=PRECISIONS["tf32"]) @ Bounded(b.astype(float), precision=PRECISIONS["tf32"])
+    off = np.abs((cut(a) @ cut(b)).astype(float) - y.value)
+    assert 0.3 * y.error < off < y.error

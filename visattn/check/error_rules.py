@@ -393,9 +393,12 @@ def _product(contract: Rule, n: float, a: Any, b: Any) -> Bounded:
             error = error + np.where(unknown > 0, np.inf, finite)
         elif x.any() and y.any():
             error = error + contract(x, y)
+    value = contract(values(a), values(b))
     if p.operand > p.accumulate:                                # rounded to fit the unit that multiplies
         error = error + SPREAD * p.operand * np.sqrt(contract(A * A, B * B))
-    return rounded(contract(values(a), values(b)), error, p)
+    if p.operand > p.stored:                                    # or cut: then every product is smaller, and so the sum
+        error = error + p.operand * magnitude(value)
+    return rounded(value, error, p)
 
 
 @ufunc("matmul")

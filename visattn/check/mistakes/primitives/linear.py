@@ -1,6 +1,6 @@
 """What goes wrong in a linear map."""
 
-from visattn.check.changes import mistake
+from visattn.check.changes import equal, mistake
 
 Y = "y = x @ w.T if b is None else x @ w.T + b"
 DX = "dx = dy @ w"
@@ -33,6 +33,10 @@ CHANGES = [
             "db is a mean over the places: one bias serves them all, and its gradients add, db = Σ dy."),
     mistake("db_of_the_first_place", DB, "db = () if b is None else (flat_dy[0],)",
             "db has what one place contributed: one bias serves every place, and its gradients add, db = Σ dy."),
+    equal("bias_first", Y, """
+one = np.ones_like(x[..., :1])
+y = x @ w.T if b is None else np.concatenate([one, x], -1) @ np.concatenate([b[:, None], w], 1).T""",
+          "A sum that starts from the bias is rounded to the size of the bias at every term."),
 ]
 
 

@@ -1,0 +1,70 @@
+"""Right implementations, of other people and as strangers write them, are within the checker's bounds."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from visattn import catalogue
+
+pytestmark = pytest.mark.peers
+torch = pytest.importorskip("torch")
+
+FOLDER = Path(__file__).parents[3] / "benchmarks"
+SEEDS = (0, 1)
+FILES = sorted(path.stem for path in (FOLDER / "implementations").glob("*.py"))
+OPERATORS = [name for name in FILES if name not in ("__init__", "findings")]
+
+
+@pytest.fixture(scope="module")
+def right():
+    """The benchmark, in the default precision of torch, as its users have it."""
+    pytest.importorskip("jax")
+    pytest.importorskip("keras")
+    pytest.importorskip("timm")
+    pytest.importorskip("scipy")
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    sys.path.insert(0, str(FOLDER))
+    import right
+    yield right
+    sys.path.remove(str(FOLDER))
+    torch.set_default_dtype(before)
+
+
+def test_every_operator_has_implementations(right):
+    assert right.operators() == [name for name in map(right.cases.name_of, catalogue.select()) if name in OPERATORS]
+    assert all(right.implementations(op) for op in OPERATORS)
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32", "tf32", "float16", "bfloat16"])
+@pytest.mark.parametrize("op", OPERATORS)
+def test_none_is_rejected_but_for_what_is_shown_of_libraries(right, op, precision):
+    from implementations.findings import covering
+
+    compared = 0
+    for seed in SEEDS:
+        found = right.evaluate(catalogue.select([op])[0], precision, seed, "eager")["results"]
+        for name, record in found.items():
+            compared += record["arrays"]
+            for case, part, ratio, machine in record["rejected"]:
+                assert covering(op, name, part, precision), f"seed {seed}: {name} {machine} {case} {part}: {ratio:.3g}"
+            assert not record["raised"] or covering(op, name, "y", precision), f"{name} raised {record['raised']}"
+    assert compared or precision == "tf32"
+
+
+def test_what_a_library_gets_wrong_is_shown_without_the_checker(right):
+    from implementations.findings import FINDINGS
+
+    for finding in FINDINGS:
+        off, honest = finding.show()
+        assert off > 2 * honest, finding.name
+
+
+@pytest.mark.parametrize(("op", "name", "precision"), [
+    ("layernorm", "torch_layer_norm", "bfloat16"), ("hard_swish", "torch_hardsigmoid", "float64")])
+def test_the_checker_calls_it_a_matter_of_precision(right, op, name, precision):
+    import visattn.check
+
+    report = visattn.check.run(op, right.implementations(op)[name], framework="torch", precision=precision)
+    assert report.verdict == "precision", report.says
