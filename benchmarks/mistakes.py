@@ -38,7 +38,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from visattn import catalogue, tree
+from visattn import catalogue, ops, tree
 from visattn.check import cases as case_module
 from visattn.check import changes, diagnose, judge, tolerance
 from visattn.check.changes import Change
@@ -358,10 +358,12 @@ def _honest(op: ModuleType, some: tuple[Change, ...]) -> bool:
 
 
 def _rounded(op: ModuleType, some: tuple[Change, ...], precision: str) -> tuple[str, float]:
-    """Is the exact answer of the changed operator, rounded once to a half precision, accepted by its bounds alone?"""
+    """Is the exact answer of the changed operator, rounded once to a half precision, accepted by its bounds alone?
+    And the largest difference that the changes make, in bounds, of numbers that the precision can tell from zero."""
     p, worst, largest = PRECISIONS[precision], 0.0, 0.0
     for _, mine, right in tried(op, some, precision):
         for part, leaves in right.parts().items():
+            leaves = [leaf._replace(error=np.maximum(leaf.error, p.tiny)) for leaf in leaves]
             largest = max(largest, _apart(mine[part], leaves))
             if mine[part] is not None:
                 with np.errstate(all="ignore"):
@@ -374,7 +376,7 @@ def _rounded(op: ModuleType, some: tuple[Change, ...], precision: str) -> tuple[
 
 
 def main(
-    op: Annotated[list[str] | None, typer.Option(help="An operator or model; all by default.")] = None,
+    op: Annotated[list[str] | None, typer.Option(help="An operator; all by default.")] = None,
     minutes: Annotated[float, typer.Option(help="After which no further check begins.")] = 600,
     pairs: Annotated[int, typer.Option(help="Pairs of mistakes per operator.")] = 60,
     way: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(WAYS)}; all by default.")] = None,
@@ -386,7 +388,7 @@ def main(
     memos, end = remember(), time.monotonic() + 60 * minutes
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
-    for module in catalogue.select(op or None):
+    for module in catalogue.select(op or [name for name in catalogue.everything() if name in dir(ops)]):
         name = catalogue.describe(module).name
         path = out / f"{name}.jsonl"
         kept = [Row(*json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
