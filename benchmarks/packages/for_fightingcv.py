@@ -61,7 +61,8 @@ def cbam(x, w1, w2, w):
     return block(x, w1, w2, w.flip(1))
 
 
-@entry("fightingcv_attention.ScaledDotProductAttention", "multihead", "True in its mask means: not this key; turned; one "
+@entry("fightingcv_attention.ScaledDotProductAttention", "multihead", "True in its mask means: not this key; "
+       "turned; one "
        "size for all: filled up with zeros")
 def attention(x, context, w_q, w_k, w_v, w_o, b_q=None, b_v=None, b_o=None, *, heads, mask=None):
     s = in_one_size(x, context, w_q, w_k, w_v, w_o, b_q, b_v, b_o, heads, mask)
@@ -73,8 +74,8 @@ def attention(x, context, w_q, w_k, w_v, w_o, b_q=None, b_v=None, b_o=None, *, h
     return y[s.cut]
 
 
-@entry("fightingcv_attention.SimplifiedScaledDotProductAttention", "attention", "with an identity behind it; features of "
-       "values filled up to those of keys, or the other way round")
+@entry("fightingcv_attention.SimplifiedScaledDotProductAttention", "attention", "with an identity behind it; features "
+       "of values filled up to those of keys, or the other way round")
 def simplified(q, k, v, *, mask=None):
     if q.ndim != 4:
         raise NotImplementedError("(batch, heads, tokens, features) only")

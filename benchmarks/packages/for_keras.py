@@ -67,6 +67,14 @@ def grouped(q, k, v, *, mask=None):
     return y.reshape(N, T, Gq, more).transpose(1, 2)[..., :E]
 
 
+@entry("keras.layers.GroupQueryAttention, no empty rows", "grouped_query", "the same; not called where a query has no "
+       "key left")
+def grouped_keys(q, k, v, *, mask=None):
+    if mask is not None and not mask.any(-1).all():
+        raise NotImplementedError("a query with no key left")
+    return grouped(q, k, v, mask=mask)
+
+
 @entry("keras.layers.AdditiveAttention", "additive", "has no projections: done before it; its va is called scale; one "
        "axis of batch")
 def additive(q, k, v, wa, ua, va, b=None):

@@ -7,7 +7,8 @@ from kornia.models.sam.architecture.transformer import Attention
 from kornia.models.vit import MultiHeadAttention
 
 
-@entry("kornia.models.vit.MultiHeadAttention", "multihead", "attends to its own input: x and context side by side in it")
+@entry("kornia.models.vit.MultiHeadAttention", "multihead", "attends to its own input: x and context side by "
+       "side in it")
 def self_attention(x, context, w_q, w_k, w_v, w_o, b_q=None, b_v=None, b_o=None, *, heads):
     s = in_one_size(x, context, w_q, w_k, w_v, w_o, b_q, b_v, b_o, heads, itself=True)
     return called(MultiHeadAttention(s.q.shape[0], heads, 0.0, 0.0),

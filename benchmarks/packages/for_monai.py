@@ -44,7 +44,8 @@ def cross_attention(x, context, w_q, w_k, w_v, w_o, b_q=None, b_v=None, b_o=None
     return called(module, weights, s.x, context=s.context)[s.cut]
 
 
-@entry("monai.networks.blocks.SpatialAttentionBlock", "non_local", "a group norm before it: taken out; divides the scores "
+@entry("monai.networks.blocks.SpatialAttentionBlock", "non_local", "a group norm before it: taken out; divides "
+       "the scores "
        "by the root of its channels: W_θ multiplied by it, with zeros up to 4ⁿ channels", form="embedded_gaussian")
 def spatial_attention(x, w_g, w_z, w_theta, w_phi, *, form):
     (C, M), wide, root = w_z.shape, 1, 1

@@ -1,6 +1,6 @@
 """segmentation-models-pytorch."""
 
-from entries import NOT_COMPARED, filled, entry
+from entries import NOT_COMPARED, entry, filled
 from segmentation_models_pytorch.base.modules import SCSEModule
 from torch import nn
 

@@ -24,7 +24,8 @@ from timm.layers.squeeze_excite import SqueezeExciteCl
 NO_NORM = torch.nn.Identity()
 
 
-@entry("timm.layers.SEModule", "squeeze_excite", "it has biases: set to 0; C / r to a multiple of 8, unless it is given")
+@entry("timm.layers.SEModule", "squeeze_excite", "it has biases: set to 0; C / r to a multiple of 8, unless it "
+       "is given")
 def build_se(x, w1, w2):
     return filled(SEModule(x.shape[1], rd_channels=len(w1)), {"fc1.weight": w1, "fc2.weight": w2})
 
@@ -38,7 +39,8 @@ class ChannelsFirst(torch.nn.Module):
         return self.inner(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-@entry("timm.layers.squeeze_excite.SqueezeExciteCl", "squeeze_excite", "channels are the last axis: turned; biases: set to 0")
+@entry("timm.layers.squeeze_excite.SqueezeExciteCl", "squeeze_excite", "channels are the last axis: turned; biases: "
+       "set to 0")
 def build_se_channels_last(x, w1, w2):
     return filled(ChannelsFirst(SqueezeExciteCl(x.shape[1], rd_channels=len(w1))),
                   {"inner.fc1.weight": w1, "inner.fc2.weight": w2})
@@ -73,7 +75,8 @@ def spatial(x, w, *, ties):
     return called(without_norm(SpatialAttn(w.shape[2])), {"conv.conv.weight": w}, x)
 
 
-@entry("timm.layers.cbam.CbamModule", "cbam", "a batch norm in its spatial gate: taken out; equal maxima share the gradient "
+@entry("timm.layers.cbam.CbamModule", "cbam", "a batch norm in its spatial gate: taken out; equal maxima share the "
+       "gradient "
        "(amax)", ties="even")
 def cbam(x, w1, w2, w, *, ties):
     w = squared(w)

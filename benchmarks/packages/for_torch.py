@@ -85,7 +85,8 @@ def softmax(x, *, axis=-1, mask=None):
     return torch.softmax(x if mask is None else x.masked_fill(~mask, -torch.inf), axis)
 
 
-@entry("torch.nn.functional.log_softmax", "log_softmax", "always told along which axis: left to itself it takes one that "
+@entry("torch.nn.functional.log_softmax", "log_softmax", "always told along which axis: left to itself it takes "
+       "one that "
        "depends on how many there are, and warns")
 def log_softmax(x, *, axis=-1):
     return F.log_softmax(x, axis)

@@ -6,7 +6,8 @@ from heads import as_many_out_as_in
 from torchgan.layers import SelfAttention2d
 
 
-@entry("torchgan.layers.SelfAttention2d", "spatial_self_attention", "adds x, with a factor γ that starts at 0: γ = 2²⁰, "
+@entry("torchgan.layers.SelfAttention2d", "spatial_self_attention", "adds x, with a factor γ that starts at 0: "
+       "γ = 2²⁰, "
        "divided by γ, x taken off; filled up with zeros, for as many channels go out as in; biases: set to 0")
 def self_attention(x, w_k, w_q, w_o):
     x, w_k, w_q, w_o, out = as_many_out_as_in(x, w_k, w_q, w_o)

@@ -57,8 +57,23 @@ def clip_eager(x, context, w_q, w_k, w_v, w_o, b_q=None, b_v=None, b_o=None, *, 
                           b_v, b_o, heads, mask)
 
 
-@entry("transformers.CLIPAttention, sdpa", "multihead", ITSELF)
+EVERY = "; not called where a query has no key left"
+
+
+def every_query_has_a_key(mask):
+    if mask is not None and not mask.any(-1).all():
+        raise NotImplementedError("a query with no key left")
+
+
+@entry("transformers.ViTAttention, sdpa, no empty rows", "multihead", ITSELF + EVERY)
+def vit_sdpa_keys(x, context, w_q, w_k, w_v, w_o, b_q=None, b_v=None, b_o=None, *, heads, mask=None):
+    every_query_has_a_key(mask)
+    return vit_sdpa(x, context, w_q, w_k, w_v, w_o, b_q, b_v, b_o, heads=heads, mask=mask)
+
+
+@entry("transformers.CLIPAttention, sdpa, no empty rows", "multihead", ITSELF + EVERY)
 def clip_sdpa(x, context, w_q, w_k, w_v, w_o, b_q=None, b_v=None, b_o=None, *, heads, mask=None):
+    every_query_has_a_key(mask)
     return self_attention(of(CLIPAttention, CLIPVisionConfig, "sdpa"), "out_proj", x, context, w_q, w_k, w_v, w_o, b_q,
                           b_v, b_o, heads, mask)
 

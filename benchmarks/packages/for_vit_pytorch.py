@@ -42,7 +42,8 @@ def of_flash_vit(x, context, w_q, w_k, w_v, w_o, *, heads):
 
 @entry("vit_pytorch.cct.Attention", "multihead", REMARK)
 def of_cct(x, context, w_q, w_k, w_v, w_o, b_o=None, *, heads):
-    return self_attention(lambda dim, heads, each: cct.Attention(dim, heads), ("qkv.weight", "proj.weight", "proj.bias"),
+    return self_attention(lambda dim, heads, each: cct.Attention(dim, heads), ("qkv.weight", "proj.weight",
+                          "proj.bias"),
                           x, context, w_q, w_k, w_v, w_o, b_o, heads)
 
 
