@@ -272,15 +272,14 @@ def judged(op: ModuleType, way: str, some: tuple[Change, ...], report: Report, s
         outcome = "convention" if held and same else "accepted"
     elif not of_part and not conventions:
         outcome = "unnamed"
-    elif names <= listed:
-        outcome = "named"
-    elif all({c.name for c in cs} <= names or same_function(op, some, cs, part) or _completes(op, some, cs, part,
-             of_part.get("y", ())) for part, cs in of_part.items()):
-        whole = tuple(dict.fromkeys(itertools.chain(*of_part.values())))
-        outcome = "named" if all(same_function(op, some, whole, part.name) or part.consistent
-                                 for part in report.parts if (way, part.name) != ("backward", "y")) else "half"
-    else:
+    elif not all({c.name for c in cs} <= names or same_function(op, some, cs, part)
+                 or _completes(op, some, cs, part, of_part.get("y", ())) for part, cs in of_part.items()):
         outcome = "misnamed"
+    else:
+        whole = tuple(dict.fromkeys(itertools.chain(*of_part.values())))
+        outcome = "named" if names <= listed or all(
+            same_function(op, some, whole, part.name) or part.consistent
+            for part in report.parts if (way, part.name) != ("backward", "y")) else "half"
     return Row(catalogue.describe(op).name, way, tuple(c.name for c in some), outcome, report.verdict,
                tuple(said + [f"convention {c}" for c in conventions]), round(seconds, 2), worst)
 

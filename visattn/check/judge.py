@@ -329,7 +329,7 @@ class _Check:
         diagnosis, found = self.diagnoses[y.precision], self.explained
         answered = sorted({part for (stage, _, part) in self.compared if stage == y.precision} - {"y"})
         found = sorted(found, key=lambda e: -sum(diagnosis.same((name,), e.changes) for name in answered))
-        self.forward_mistake = found[0].changes
+        self.forward_mistake, self.of_output = found[0].changes, found
         suspect = diagnosis.suspect(found)
         return y._replace(suspect=suspect, says=y.says.replace(y.suspect.says if y.suspect else "", suspect.says))
 
@@ -386,9 +386,10 @@ class _Check:
         if name == "y":
             return self._singles_then_pairs(diagnosis, [name])
         if self.forward_mistake:
-            evidence = diagnosis.same((name,), self.forward_mistake)
-            if evidence:                            # the cache of the wrong forward, read by the right backward
-                return [Explained(self.forward_mistake, evidence)]
+            # The cache of the wrong forward, read by the right backward.
+            found = [e._replace(evidence=diagnosis.same((name,), e.changes)) for e in self.of_output]
+            if found[0].evidence:
+                return [e for e in found if e.evidence]
             return diagnosis.explain([name], given=self.forward_mistake, pairs=False)
         if not self.output_is_right:                    # and unknown: two known mistakes will not explain this
             return diagnosis.explain([name], pairs=False)
