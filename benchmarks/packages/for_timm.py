@@ -76,8 +76,7 @@ def spatial(x, w, *, ties):
 
 
 @entry("timm.layers.cbam.CbamModule", "cbam", "a batch norm in its spatial gate: taken out; equal maxima share the "
-       "gradient "
-       "(amax)", ties="even")
+       "gradient (amax)", ties="even")
 def cbam(x, w1, w2, w, *, ties):
     w = squared(w)
     module = CbamModule(x.shape[1], rd_channels=len(w1), spatial_kernel_size=w.shape[2])
@@ -105,6 +104,8 @@ def build_non_local_scaled(x, w_g, w_z, w_theta, w_phi, *, form):
 def self_attention(kind, fused, x, context, w_q, w_k, w_v, w_o, b_q, b_v, b_o, heads, mask, causal):
     if causal == "bottom_right" or (causal and mask is not None):
         raise NotImplementedError("is_causal from the bottom right, or with a mask")
+    if not fused and mask is not None and not mask.any(-1).all():
+        raise NotImplementedError("a query with no key left: NaN, which zeros beside it carry from x to context")
     s = in_one_size(x, context, w_q, w_k, w_v, w_o, b_q, b_v, b_o, heads, mask, itself=True)
     module = kind(s.x.shape[-1], heads, qkv_bias=True)
     module.fused_attn = fused
@@ -121,7 +122,7 @@ def attention_fused(x, context, w_q, w_k, w_v, w_o, b_q=None, b_v=None, b_o=None
     return self_attention(Attention, True, x, context, w_q, w_k, w_v, w_o, b_q, b_v, b_o, heads, mask, causal)
 
 
-@entry("timm.layers.Attention, not fused", "multihead", ONE_SIZE)
+@entry("timm.layers.Attention, not fused", "multihead", f"{ONE_SIZE}; not called where a query has no key left")
 def attention_unfused(x, context, w_q, w_k, w_v, w_o, b_q=None, b_v=None, b_o=None, *, heads, mask=None, causal=None):
     return self_attention(Attention, False, x, context, w_q, w_k, w_v, w_o, b_q, b_v, b_o, heads, mask, causal)
 
