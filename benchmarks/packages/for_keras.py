@@ -85,14 +85,15 @@ def additive(q, k, v, wa, ua, va, b=None):
     return called(layer, {"scale": va}, [q, v, k])
 
 
-@entry("keras.layers.Attention", "attention", "has no scale: q is scaled before it; one axis of batch")
+@entry("keras.layers.Attention", "attention", "has no scale: q is scaled before it; has one axis of batch: all in one")
 def attention(q, k, v, *, scale=None, causal=None):
-    if q.ndim != 3 or causal == "bottom_right":
-        raise NotImplementedError("one axis before the tokens; no causal mask from the bottom right")
+    if causal == "bottom_right":
+        raise NotImplementedError("a causal mask from the bottom right")
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    q = q * scale
+    lead, (T, D), (S, E) = q.shape[:-2], q.shape[-2:], v.shape[-2:]
+    q, k, v = (q * scale).reshape(-1, T, D), k.reshape(-1, S, D), v.reshape(-1, S, E)
     layer = built(keras.layers.Attention(), [q, v, k])
-    return called(layer, {}, [q, v, k], use_causal_mask=causal is not None)
+    return called(layer, {}, [q, v, k], use_causal_mask=causal is not None).reshape(*lead, T, E)
 
 
 @entry("keras.layers.LSTMCell", "lstm_cell", "kernels transposed; one bias: the sum of the two")
