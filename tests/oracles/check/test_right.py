@@ -38,18 +38,19 @@ def test_every_operator_has_implementations(right):
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32", "tf32", "float16", "bfloat16"])
-@pytest.mark.parametrize("op", OPERATORS)
-def test_none_is_rejected_but_for_what_is_shown_of_libraries(right, op, precision):
+@pytest.mark.parametrize("implemented", OPERATORS)
+def test_none_is_rejected_but_for_what_is_shown_of_libraries(right, implemented, precision):
     from implementations.findings import covering
 
     compared = 0
     for seed in SEEDS:
-        found = right.evaluate(catalogue.select([op])[0], precision, seed, "eager")["results"]
+        found = right.evaluate(catalogue.select([implemented])[0], precision, seed, "eager")["results"]
         for name, record in found.items():
             compared += record["arrays"]
             for case, part, ratio, machine in record["rejected"]:
-                assert covering(op, name, part, precision), f"seed {seed}: {name} {machine} {case} {part}: {ratio:.3g}"
-            assert not record["raised"] or covering(op, name, "y", precision), f"{name} raised {record['raised']}"
+                where = f"seed {seed}: {name} {machine} {case} {part}: {ratio:.3g}"
+                assert covering(implemented, name, part, precision), where
+            assert not record["raised"] or covering(implemented, name, "y", precision), (name, record["raised"])
     assert compared or precision == "tf32"
 
 
@@ -61,10 +62,11 @@ def test_what_a_library_gets_wrong_is_shown_without_the_checker(right):
         assert off > 2 * honest, finding.name
 
 
-@pytest.mark.parametrize(("op", "name", "precision"), [
+@pytest.mark.parametrize(("implemented", "name", "precision"), [
     ("layernorm", "torch_layer_norm", "bfloat16"), ("hard_swish", "torch_hardsigmoid", "float64")])
-def test_the_checker_calls_it_a_matter_of_precision(right, op, name, precision):
+def test_the_checker_calls_it_a_matter_of_precision(right, implemented, name, precision):
     import visattn.check
 
-    report = visattn.check.run(op, right.implementations(op)[name], framework="torch", precision=precision)
+    f = right.implementations(implemented)[name]
+    report = visattn.check.run(implemented, f, framework="torch", precision=precision)
     assert report.verdict == "precision", report.says
