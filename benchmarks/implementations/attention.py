@@ -15,7 +15,7 @@ F = torch.nn.functional
 NAN, EVERYWHERE, MEANS = "empty_rows_are_nan", "empty_rows_are_nan_everywhere", "masked_row_uniform"
 CONVENTIONS = {
     "torch_nan_rows": (NAN, EVERYWHERE), "torch_added_infinity": (EVERYWHERE,),
-    "torch_lowest_number": (MEANS, EVERYWHERE), "jax_written": (NAN, EVERYWHERE),
+    "torch_lowest_number": (MEANS, EVERYWHERE), "jax_written": (NAN, EVERYWHERE), "jax_softmax_where": (EVERYWHERE,),
     "jax_lowest_number": (MEANS, EVERYWHERE), "jax_dot_product_attention": (MEANS, EVERYWHERE),
 }
 

@@ -63,6 +63,13 @@ def layer_norm_by_hand_overflows() -> tuple[float, float]:
     return (0.0 if bool(torch.isfinite(x.grad).all()) else np.inf), 1.0
 
 
+def sigmoid_by_hand_overflows() -> tuple[float, float]:
+    """e¹² is no number of float16: its reciprocal is 0, the derivative of that not a number."""
+    x = torch.tensor([-12.0], dtype=torch.float16, requires_grad=True)
+    (1 / (1 + torch.exp(-x))).backward()
+    return (0.0 if bool(torch.isfinite(x.grad).all()) else np.inf), 1.0
+
+
 def xla_rounds_running_sums() -> tuple[float, float]:
     """The gradient of a bias is a sum of 1200 ones."""
     import jax
@@ -108,10 +115,14 @@ FINDINGS = (
             (("layernorm", "torch_by_hand", "dx"), ("layernorm", "torch_rsqrt", "dx"),
              ("layernorm", "torch_scale_first", "dx"), ("layernorm", "jax_*", "dx")), ("float16",),
             layer_norm_by_hand_overflows),
+    Finding("1 / (1 + e⁻ˣ) in float16",
+            "Below -11 the exponential overflows: the output is 0 and the gradient not a number.",
+            (("squeeze_excite", "jax_einsum", "d*"),), ("float16",), sigmoid_by_hand_overflows),
     Finding("jax: running sums in half precision",
             "XLA for CPUs rounds a running sum to bfloat16 or float16 after every term where jax does not ask for "
             "float32: in gradients of what was broadcast, and in sums by einsum.",
-            (("*", "jax_*", "d[bg]"), ("*", "jax_*", "db?"), ("*", "jax_*", "dbias"), ("*", "jax_*einsum", "*")), HALF,
+            (("*", "jax_*", "d[bg]"), ("*", "jax_*", "db?"), ("*", "jax_*", "dbias"),
+             ("global_average_pool2d", "jax_einsum", "y")), HALF,
             xla_rounds_running_sums),
     Finding("jax: dot_product_attention in float64", "It computes in float32, and gives float64 back.",
             (("attention", "jax_dot_product_attention", "*"), ("grouped_query", "jax_dot_product_attention", "*")),
