@@ -154,11 +154,18 @@ class Diagnosis:
 
     def same(self, parts: tuple[str, ...], some: Changes) -> int:
         """In how many cases changes that give these parts of every answer are told from the reference; else 0."""
-        if not self._fit_together(some) or not all(self.near(some, s, part)
-                                                   for s in self._by_weight(parts) for part in parts):
+        if not self._all_near(parts, some):
             return 0
         evidence = sum(any(self.tells(some, s, part) for part in parts) for s in self.seen)
-        return evidence if evidence and all(self._exactly(some, s, part) for s in self.seen for part in parts) else 0
+        return evidence if evidence and self.agrees(parts, some) else 0
+
+    def agrees(self, parts: tuple[str, ...], some: Changes) -> bool:
+        """Do changes give these parts of every answer, whether or not they are told from the reference?"""
+        return self._all_near(parts, some) and all(self._exactly(some, s, part) for s in self.seen for part in parts)
+
+    def _all_near(self, parts: tuple[str, ...], some: Changes) -> bool:
+        return self._fit_together(some) and all(self.near(some, s, part)
+                                                for s in self._by_weight(parts) for part in parts)
 
     def _fit_together(self, some: Changes) -> bool:
         """Not where one takes away the line that another is of."""

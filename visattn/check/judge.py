@@ -389,10 +389,10 @@ class _Check:
         if name == "y":
             return self._singles_then_pairs(diagnosis, [name])
         if self.forward_mistake:
-            # The cache of the wrong forward, read by the right backward.
-            found = [e._replace(evidence=diagnosis.same((name,), e.changes)) for e in self.of_output]
-            if found[0].evidence:
-                return [e for e in found if e.evidence]
+            # The cache of the wrong forward, read by the right backward: what tells it is the output.
+            found = [e for e in self.of_output if diagnosis.agrees((name,), e.changes)]
+            if found[:1] == self.of_output[:1]:
+                return found
             return diagnosis.explain([name], given=self.forward_mistake, pairs=False)
         if not self.output_is_right:                    # and unknown: two known mistakes will not explain this
             return diagnosis.explain([name], pairs=False)
