@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from visattn import tree
-from visattn.check.precision import Precision
+from visattn.check.precision import Precision, nearest
 from visattn.check.precision import precision as named
 
 DRAWS = 3               # of an operator's example
@@ -111,15 +111,6 @@ def cotangent(y: Any, rng: Any, p: Precision) -> Any:
 def fit(t: Any, p: Precision) -> Any:
     """Every floating-point number of a tree to the nearest that the precision can hold, in float64."""
     return tree.map(lambda a: nearest(a, p) if a.dtype.kind == "f" else a, t)
-
-
-def nearest(a: np.ndarray, p: Precision) -> np.ndarray:
-    """The nearest numbers of a precision; ties to even."""
-    if p.dtype != "bfloat16":
-        return np.asarray(a, p.dtype).astype(float)
-    bits = np.asarray(a, np.float32).view(np.uint32).astype(np.uint64)
-    bits += 0x7FFF + ((bits >> 16) & 1)
-    return (bits & 0xFFFF0000).astype(np.uint32).view(np.float32).astype(float)
 
 
 # --- the general cases

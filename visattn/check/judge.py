@@ -29,6 +29,7 @@ from visattn.check.precision import precision as named
 from visattn.check.tolerance import Within
 from visattn.check.verdicts import ORDER, RIGHT, CaseResult, Finding, Map, Part, Report, Suspect, Verdict
 
+LIKELY = 0.5                # bounds of a coarser arithmetic up to which an error is likely to be its own
 HONEST = 1.5                # bounds up to which a result is accepted, with a word above 1
 SYSTEMATIC = 0.9            # the share of an error that stays when the arguments are nudged: above, it is no rounding,
                             # not even one that cuts off, whose errors all have one sign
@@ -462,8 +463,10 @@ class _Check:
             if PRECISIONS[coarse].operand > p.operand:
                 candidates.append((f"its errors are those of {coarse}", PRECISIONS[coarse]))
         candidates.sort(key=lambda c: max(c[1].accumulate, c[1].operand * 0.999))
-        for says, q in candidates:
-            if self._fits(name, stage, q) and (right_before or not self._systematic(name, stage, q)):
+        # An honest error is a fraction of its bound: the finest arithmetic of which it is at most half is likely.
+        off = [(self._off(name, stage, q), says, q) for says, q in candidates]
+        for error, says, q in sorted(off, key=lambda found: found[0] > LIKELY):
+            if error <= HONEST and (right_before or not self._systematic(name, stage, q)):
                 return (f"The right formula in coarser arithmetic than {p.name}: {says}. Check it as what it is, or "
                         f"compute in {p.name}.")
         if right_before:
@@ -475,16 +478,18 @@ class _Check:
         return max((c.worst for (s, _, part), c in self.compared.items() if s == stage and part == name),
                    default=np.inf)
 
-    def _fits(self, name: str, stage: str, q: Precision) -> bool:
+    def _off(self, name: str, stage: str, q: Precision) -> float:
+        """The largest error of a part in bounds of another precision."""
+        largest = 0.0
         for s in self.seen[stage]:
             if s.fits(name):
                 with np.errstate(all="ignore"):
-                    room = tolerance.bounds(self.op, s.case.args, s.case.options, s.case.dy, q,
-                                            all_ways=False).parts()[name]
-                for got, wanted, mine in zip(s.parts[name], room, s.bounds.parts()[name], strict=True):
-                    if compare(got, Within(wanted.value, np.maximum(wanted.error, mine.error))).worst > HONEST:
-                        return False
-        return True
+                    coarse = tolerance.bounds(self.op, s.case.args, s.case.options, s.case.dy, q,
+                                              all_ways=False).parts()[name]
+                for got, wanted, mine in zip(s.parts[name], coarse, s.bounds.parts()[name], strict=True):
+                    room = Within(wanted.value, np.maximum(wanted.error, mine.error))
+                    largest = max(largest, compare(got, room).worst)
+        return largest
 
     def _systematic(self, name: str, stage: str, q: Precision) -> bool:
         """Is the error the same when the arguments move a little?  Rounding errors are not."""
@@ -498,7 +503,8 @@ class _Check:
             return a * (1 + size * rng.uniform(-1, 1, size=a.shape))
 
         for _ in range(NUDGES):
-            case = worst.case._replace(args=fit(tree.map(nudge, worst.case.args), p))
+            case = worst.case._replace(args=fit(tree.map(nudge, worst.case.args), p),
+                                       dy=fit(tree.map(nudge, worst.case.dy), p))
             answer = self._call(case, p, repeat=1)
             if not answer.y:
                 return True

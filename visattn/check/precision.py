@@ -10,6 +10,8 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 
 class Precision(NamedTuple):
     name: str
@@ -48,3 +50,12 @@ def precision(name: "str | Precision") -> Precision:
     if name not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {name!r}")
     return PRECISIONS[name]
+
+
+def nearest(a: np.ndarray, p: Precision) -> np.ndarray:
+    """The nearest numbers of a precision; ties to even."""
+    if p.dtype != "bfloat16":
+        return np.asarray(a, p.dtype).astype(float)
+    bits = np.asarray(a, np.float32).view(np.uint32).astype(np.uint64)
+    bits += 0x7FFF + ((bits >> 16) & 1)
+    return (bits & 0xFFFF0000).astype(np.uint32).view(np.float32).astype(float)

@@ -20,7 +20,7 @@ import numpy as np
 from visattn import tree
 from visattn.check import changes
 from visattn.check.error_rules import Bounded
-from visattn.check.precision import Precision
+from visattn.check.precision import Precision, nearest
 from visattn.check.precision import precision as named
 
 OWN = 2.0                   # in float64 the reference itself is as inexact as what it is compared with
@@ -51,7 +51,7 @@ def bounds(op: Any, args: Sequence[Any], options: dict[str, Any] | None = None, 
     """The values of an operator's output and gradients, and how far honest arithmetic may be from them.
 
     op          a module with forward and backward: an operator, or a model
-    args        its positional arguments, float64; numbers that the precision can hold
+    args        its positional arguments, float64; of a number that the precision cannot hold, the nearest is allowed
     dy          the cotangent of the output, a tree like it; None: no gradients
     precision   float64, float32, tf32, bfloat16 or float16: of all arrays that are stored
     accumulate  of running sums; by default float32, or float64 in float64
@@ -101,8 +101,12 @@ def _ways(op: ModuleType) -> tuple[Any, ...]:
 
 
 def _run(op: Any, args: Sequence[Any], options: dict[str, Any], dy: Any, p: Precision) -> Any:
+    def exact(a: np.ndarray) -> Bounded:
+        a = np.array(a, float)
+        return Bounded(a, np.where(nearest(a, p) == a, 0, p.stored * np.abs(a)), precision=p)
+
     def carry(t: Any) -> Any:
-        return tree.map(lambda a: Bounded(np.array(a, float), precision=p) if a.dtype.kind == "f" else a, t)
+        return tree.map(lambda a: exact(a) if a.dtype.kind == "f" else a, t)
 
     carried = {key: carry(value) if tree.is_leaf(value) else value for key, value in options.items()}
     with np.errstate(all="ignore"):
