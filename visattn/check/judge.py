@@ -34,6 +34,7 @@ HONEST = 1.5                # bounds up to which a result is accepted, with a wo
 SYSTEMATIC = 0.9            # the share of an error that stays when the arguments are nudged: above, it is no rounding,
                             # not even one that cuts off, whose errors all have one sign
 NUDGES = 6
+SMALL = 1e-4                # of the largest number: below, an unknown mistake may be a constant
 SEVERE = ("mutated", "changing", "shape", "device", "missing")
 OF_CONVENTION = ("nothing to see", "causal mask", "corners")         # probes that compare with the reference's own
 FAILED = ("raised", "resource", "crash", "forged")
@@ -372,7 +373,12 @@ class _Check:
             p = PRECISIONS[stage]
             return part._replace(says=f"Infinite, or not a number, where the exact result is finite: something on the "
                                       f"way exceeds {p.largest:.3g}, the largest number of {p.dtype}.")
-        return part._replace(says="An unknown mistake: none of the known ones gives these numbers.")
+        says = "An unknown mistake: none of the known ones gives these numbers."
+        small = part.map and abs(part.map.got - part.map.wanted) / self._largest(name, stage, case)
+        if small and small < SMALL:
+            says += (f" They are off by {small:.1g} of the largest, and stay so where the arguments move: a constant of "
+                     "too few digits does that, or a small term too many.")
+        return part._replace(says=says)
 
     def _explained(self, part: Part, kind: str) -> Part:
         """A part that was not answered as promised, and the mistake that would not be, in the same way."""
@@ -516,6 +522,12 @@ class _Check:
                                          for got, wanted in zip(parts[name], right.parts()[name])]))
         errors = np.where(np.isfinite(found), found, 0)
         return bool((errors.mean(0) ** 2).sum() > SYSTEMATIC * (errors**2).mean(0).sum())
+
+    def _largest(self, name: str, stage: str, case: str) -> float:
+        """The largest number of a part in a case."""
+        s = next(s for s in self.seen[stage] if s.case.name == case)
+        return max((float(np.abs(np.where(np.isfinite(w.value), w.value, 0)).max(initial=0))
+                    for w in s.bounds.parts()[name]), default=0.0) or 1.0
 
     def _map(self, stage: str, case: str, name: str) -> Map | None:
         """Where the error of a part sits, in one case."""

@@ -62,11 +62,13 @@ def test_what_a_library_gets_wrong_is_shown_without_the_checker(right):
         assert off > 2 * honest, finding.name
 
 
-@pytest.mark.parametrize(("implemented", "name", "precision"), [
-    ("layernorm", "torch_layer_norm", "bfloat16"), ("hard_swish", "torch_hardsigmoid", "float64")])
-def test_the_checker_calls_it_a_matter_of_precision(right, implemented, name, precision):
+@pytest.mark.parametrize(("implemented", "name", "precision", "verdict", "says"), [
+    ("layernorm", "torch_layer_norm", "bfloat16", "precision", "sums are kept in"),
+    ("hard_swish", "torch_hardsigmoid", "float64", "wrong", "a constant of too few digits")])
+def test_the_checker_says_what_it_is(right, implemented, name, precision, verdict, says):
     import visattn.check
 
     f = right.implementations(implemented)[name]
     report = visattn.check.run(implemented, f, framework="torch", precision=precision)
-    assert report.verdict == "precision", report.says
+    assert report.verdict == verdict, report.says
+    assert any(says in part.says for part in report.parts)
