@@ -376,8 +376,8 @@ class _Check:
         says = "An unknown mistake: none of the known ones gives these numbers."
         small = part.map and abs(part.map.got - part.map.wanted) / self._largest(name, stage, case)
         if small and small < SMALL:
-            says += (f" They are off by {small:.1g} of the largest, and stay so where the arguments move: a constant of "
-                     "too few digits does that, or a small term too many.")
+            says += (f" They are off by {small:.1g} of the largest, and stay so where the arguments move: a constant "
+                     "of too few digits does that, or a small term too many.")
         return part._replace(says=says)
 
     def _explained(self, part: Part, kind: str) -> Part:
