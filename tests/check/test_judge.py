@@ -90,6 +90,7 @@ def test_float32_that_comes_back_as_float64_is_a_broken_promise():
     report = run("softmax", lambda x, axis=-1: softmax(x.astype(float), axis))
     assert report.verdict == "contract"
     assert "float64" in part(report).says
+    assert "** 0.5" in part(report).says
 
 
 @pytest.mark.parametrize(("coarse", "named"), [

@@ -33,6 +33,8 @@ LIKELY = 0.5                # bounds of a coarser arithmetic up to which an erro
 HONEST = 1.5                # bounds up to which a result is accepted, with a word above 1
 SYSTEMATIC = 0.9            # the share of an error that stays when the arguments are nudged: above, it is no rounding,
                             # not even one that cuts off, whose errors all have one sign
+WIDENED = (". NumPy widens float32 beside one of its own numbers, such as np.sqrt(q.shape[-1]): write q.shape[-1] ** 0.5, "
+           "which is one of Python's")
 NUDGES = 6
 SMALL = 1e-4                # of the largest number: below, an unknown mistake may be a constant
 SEVERE = ("mutated", "changing", "shape", "device", "missing")
@@ -346,7 +348,10 @@ class _Check:
                 if problem.kind in kinds and name == (problem.part or "y"):
                     if problem.kind == "dtype" and stage in auxiliary:
                         continue
-                    part = Part(name, verdict, problem.says, np.inf, stage, case)
+                    says = problem.says
+                    if problem.kind == "dtype" and self.accepts.framework == "numpy" and "is float64" in says:
+                        says += WIDENED
+                    part = Part(name, verdict, says, np.inf, stage, case)
                     return self._explained(part, problem.kind)
         return None
 
