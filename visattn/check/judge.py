@@ -33,7 +33,7 @@ LIKELY = 0.5                # bounds of a coarser arithmetic up to which an erro
 HONEST = 1.5                # bounds up to which a result is accepted, with a word above 1
 SYSTEMATIC = 0.9            # the share of an error that stays when the arguments are nudged: above, it is no rounding,
                             # not even one that cuts off, whose errors all have one sign
-WIDENED = (". NumPy widens float32 beside one of its own numbers, such as np.sqrt(q.shape[-1]): write q.shape[-1] ** 0.5, "
+WIDENED = (". NumPy widens float32 beside a number of its own, such as np.sqrt(q.shape[-1]): write q.shape[-1] ** 0.5, "
            "which is one of Python's")
 NUDGES = 6
 SMALL = 1e-4                # of the largest number: below, an unknown mistake may be a constant
