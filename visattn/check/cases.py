@@ -14,13 +14,13 @@ convention, except in cases that are about them.
 
 import inspect
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from visattn import tree
+from visattn.check import changes
 from visattn.check.precision import Precision, nearest
 from visattn.check.precision import precision as named
 
@@ -55,11 +55,7 @@ def cases(op: ModuleType, precision: str | Precision = "float32", seed: int = 0,
 
 def own(op: ModuleType) -> list[Callable[..., Any]]:
     """The operator's own cases: functions of rng, and of the precision if they ask for it."""
-    try:
-        listed = import_module(f"visattn.check.mistakes.{op.__name__.partition('.ops.')[2]}")
-    except (ModuleNotFoundError, ValueError):
-        return []
-    return list(getattr(listed, "CASES", ()))
+    return list(getattr(changes.listed(op.__name__), "CASES", ()))
 
 
 def name_of(op: Any) -> str:

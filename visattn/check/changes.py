@@ -55,17 +55,22 @@ def plain(name: str, line: str, instead: str, says: str = "") -> Change:
 
 
 @cache
-def own(module: str) -> tuple[Change, ...]:
-    """The changes listed for one module of operators, at the same path under `visattn.check.mistakes`."""
+def listed(module: str) -> ModuleType | None:
+    """What is listed with a module of operators, at its path under `visattn.check.mistakes`; None if nothing is."""
     path = module.partition(".ops.")[2] or module.partition("visattn.")[2]
     name = f"visattn.check.mistakes.{path}"
     try:
-        listed = import_module(name)
+        return import_module(name)
     except ModuleNotFoundError as missing:
         if missing.name is None or not name.startswith(missing.name):
             raise
-        return ()
-    return tuple(change._replace(op=module) for change in getattr(listed, "CHANGES", ()))
+        return None
+
+
+@cache
+def own(module: str) -> tuple[Change, ...]:
+    """The changes listed with one module of operators."""
+    return tuple(change._replace(op=module) for change in getattr(listed(module), "CHANGES", ()))
 
 
 def changes_of(op: ModuleType, kind: Kind | None = None) -> list[Change]:

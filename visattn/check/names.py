@@ -10,10 +10,10 @@ then the user says it, with `aliases`.
 import inspect
 import typing
 from collections.abc import Mapping
-from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from visattn.check import changes
 from visattn.check.child.records import Spec
 
 # Names that mean this argument wherever an operator has it.  Capitals and underscores do not matter.
@@ -104,19 +104,8 @@ def _table(op: ModuleType, known: set[str]) -> dict[str, Any]:
     own = op.__name__.rpartition(".")[2]
     listed = {user: name for table in (EVERYWHERE, IN.get(own, {})) for name, users in table.items() for user in users
               if name in known}
-    more = {user: _entry(entry) for user, entry in getattr(_mistakes(op), "ALIASES", {}).items()}
+    more = {user: _entry(entry) for user, entry in getattr(changes.listed(op.__name__), "ALIASES", {}).items()}
     return {user: entry for user, entry in {**listed, **more}.items() if user not in known}
-
-
-def _mistakes(op: ModuleType) -> ModuleType | None:
-    path = op.__name__.partition(".ops.")[2]
-    name = f"visattn.check.mistakes.{path}"
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as missing:
-        if missing.name is None or not name.startswith(missing.name):
-            raise
-        return None
 
 
 def _entry(entry: Any) -> Any:
