@@ -29,13 +29,3 @@ def compare(got: np.ndarray, wanted: Within) -> Compared:
     ratio = np.where(np.isinf(bound), 0.0, ratio)
     broken = bool((np.isfinite(value) & ~np.isfinite(got) & np.isfinite(bound)).any())
     return Compared(ratio, float(ratio.max(initial=0.0)), broken, float(np.isfinite(bound).mean() if bound.size else 1))
-
-
-def distance(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest difference of two arrays; infinite where one is a number and the other is not."""
-    if np.shape(a) != np.shape(b):
-        return np.inf
-    with np.errstate(all="ignore"):
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
-        apart = np.where(same, 0.0, np.abs(np.asarray(a, float) - np.asarray(b, float)))
-    return float(np.where(np.isnan(apart), np.inf, apart).max(initial=0.0))

@@ -17,10 +17,11 @@ from visattn import tree
 from visattn.check import changes, tolerance
 from visattn.check.cases import Case
 from visattn.check.changes import Change
-from visattn.check.compare import compare, distance
+from visattn.check.compare import compare
 from visattn.check.precision import Precision
 from visattn.check.tolerance import Bounds, Within
 from visattn.check.verdicts import Suspect
+from visattn.check.verify import difference
 
 TELLS = 4.0                 # bounds by which a case must tell a mistake from the reference to be evidence
 NEAR = 0.02                 # of the mistake's own effect: what a first look lets through
@@ -238,7 +239,7 @@ class Diagnosis:
         if not s.fits(part):
             return all(np.allclose(got, leaf, 1e-3, 1e-6, equal_nan=True) for got, leaf in zip(given, mine))
         for got, leaf, right in zip(given, mine, s.bounds.parts()[part], strict=True):
-            effect = distance(leaf, right.value)
+            effect = difference(leaf, right.value)
             allowed = 2 * right.error + NEAR * (effect if np.isfinite(effect) else 0.0)
             if compare(got, Within(np.asarray(leaf, float), allowed)).worst > 1:
                 return False
@@ -310,7 +311,7 @@ class Diagnosis:
     def _beyond_rounding(self, got: np.ndarray, wanted: Within) -> bool:
         """No way to write a formula costs half of the digits of its largest number."""
         largest = np.abs(np.where(np.isfinite(wanted.value), wanted.value, 0)).max(initial=0.0)
-        return distance(got, wanted.value) > self.p.stored**0.5 * largest
+        return difference(got, wanted.value) > self.p.stored**0.5 * largest
 
     # --- in words
 

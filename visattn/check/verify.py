@@ -217,8 +217,9 @@ def difference(got, wanted):
     """The largest difference of two arrays; infinite where shapes differ, or one is not a number and the other is."""
     if np.shape(got) != np.shape(wanted):
         return np.inf
-    same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))
-    apart = np.where(same, 0.0, np.abs(np.asarray(got, float) - np.asarray(wanted, float)))
+    with np.errstate(all="ignore"):
+        same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))
+        apart = np.where(same, 0.0, np.abs(np.asarray(got, float) - np.asarray(wanted, float)))
     return float(np.where(np.isnan(apart), np.inf, apart).max(initial=0.0))
 
 
