@@ -10,7 +10,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))          # strict.py, cupy_api.py
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "gpu")]       # strict.py, parity.py …
 
 from visattn import models, ops
 

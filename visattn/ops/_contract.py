@@ -62,18 +62,18 @@ def _door(formula: Callable[..., Any], rules: Callable[..., None] | None) -> Cal
     operator = f"{formula.__module__.rpartition('.')[2]}.{formula.__name__}"
     passed: set[Any] = set()
 
-    @wraps(formula)
-    def door(*args: Any, **options: Any) -> Any:
-        key = _key((args, tuple(options.items())))
+    def admit(args: Any, options: Any, dtypes: tuple[str, ...] = DTYPES, hint: str = "") -> None:
+        """Raise unless the arguments fit; `dtypes` of floating-point arrays, `hint` where they have another."""
+        key = _key((dtypes, *args, tuple(options.items())))
         if rules is None and key in passed:
-            return formula(*args, **options)
+            return
         try:
             bound = signature.bind(*args, **options)
         except TypeError as error:
             raise TypeError(f"{operator}: {error}; its signature is {bare(signature)}") from None
         try:
             if key not in passed:
-                _check(signature, bound.arguments)
+                _check(signature, bound.arguments, dtypes, hint)
             if rules is not None:
                 bound.apply_defaults()
                 rules(*(bound.arguments[name] for name in wanted))
@@ -81,8 +81,13 @@ def _door(formula: Callable[..., Any], rules: Callable[..., None] | None) -> Cal
             raise type(error)(f"{operator}: {error}") from None
         if key is not None and len(passed) < REMEMBERED:
             passed.add(key)
+
+    @wraps(formula)
+    def door(*args: Any, **options: Any) -> Any:
+        admit(args, options)
         return formula(*args, **options)
 
+    door.admit = admit                                           # type: ignore[attr-defined]
     return door
 
 
@@ -100,7 +105,7 @@ def _key(value: Any) -> Any:
     return None
 
 
-def _check(signature: inspect.Signature, arguments: dict[str, Any]) -> None:
+def _check(signature: inspect.Signature, arguments: dict[str, Any], dtypes: tuple[str, ...], hint: str) -> None:
     """Raise unless every argument is what the signature says; the axes' names bind across all of them."""
     expected = {name: p.annotation for name, p in signature.parameters.items()}
     # A cache comes first: it says what the axes are that dy must have.
@@ -109,9 +114,12 @@ def _check(signature: inspect.Signature, arguments: dict[str, Any]) -> None:
     with jaxtyped("context"):
         for name, value in ordered:
             _fit(name, value, expected[name], seen)
-    dtypes = {str(v.dtype): name for name, (v, a) in reversed(seen.items()) if _is_float(a)}
-    if len(dtypes) > 1:
-        (one, first), (other, second) = list(dtypes.items())[-2:][::-1]
+    came = {str(v.dtype): name for name, (v, a) in reversed(seen.items()) if _is_float(a)}
+    for dtype, name in came.items():
+        if dtype not in dtypes:
+            raise TypeError(f"{name} must be of dtype {' or '.join(dtypes)}; got dtype {dtype}{hint}")
+    if len(came) > 1:
+        (one, first), (other, second) = list(came.items())[-2:][::-1]
         raise TypeError(f"{second} is {other} but {first} is {one}: give all floating-point arrays one dtype")
 
 
@@ -190,7 +198,7 @@ def _fit_array(name: str, value: Any, annotation: Any, seen: dict[str, tuple[Any
         hint = "; pass a NumPy array, np.asarray(...)" if hasattr(value, "__len__") else ""
         raise TypeError(f"{name} must be {what}; got {_came(value)}{hint}")
     dtype = str(value.dtype)
-    if dtype not in annotation.dtypes or (_is_float(annotation) and dtype not in DTYPES):
+    if dtype not in annotation.dtypes:
         hint = " of dtype float32 or float64" if _is_float(annotation) else ""
         raise TypeError(f"{name} must be {what}{hint}; got dtype {dtype}")
     if not isinstance(value, annotation):

@@ -1,0 +1,1 @@
+"""Multiply features by weights."""

@@ -1,0 +1,1 @@
+"""Every position looks at every position."""

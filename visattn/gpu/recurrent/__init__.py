@@ -1,0 +1,1 @@
+"""Look, remember, look again."""
