@@ -5,7 +5,7 @@ VENV    ?= .venv
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test peers lint types coverage notebooks notebooks-check lab bench clean
+.PHONY: demo test peers proofs lint types coverage notebooks notebooks-check lab bench clean
 .DEFAULT_GOAL := demo
 
 # One stamp per set of extras, so a second `make test` installs nothing.
@@ -22,6 +22,9 @@ test: $(VENV)/.test                     ## the tests, without torch or any other
 
 peers: $(VENV)/.test $(VENV)/.peers     ## agreement with torch, torchvision, timm, keras and jax
 	$(BIN)/python -m pytest -m peers
+
+proofs: $(VENV)/.test $(VENV)/.proofs   ## the GPU kernels, proved without a GPU; needs g++
+	$(BIN)/python -m pytest -m proofs tests/gpu
 
 lint: $(VENV)/.dev                      ## ruff
 	$(BIN)/ruff check .

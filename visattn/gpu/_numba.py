@@ -2,7 +2,7 @@
 
 import math
 
-from numba import config, cuda, float32
+from numba import config, cuda
 
 THREADS = 8 if config.ENABLE_CUDASIM else 128       # of a block: a power of two
 exp = math.exp

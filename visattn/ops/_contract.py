@@ -117,7 +117,8 @@ def _check(signature: inspect.Signature, arguments: dict[str, Any], dtypes: tupl
     came = {str(v.dtype): name for name, (v, a) in reversed(seen.items()) if _is_float(a)}
     for dtype, name in came.items():
         if dtype not in dtypes:
-            raise TypeError(f"{name} must be of dtype {' or '.join(dtypes)}; got dtype {dtype}{hint}")
+            raise TypeError(f"{name} must be a floating-point array of dtype {' or '.join(dtypes)}; "
+                            f"got dtype {dtype}{hint}")
     if len(came) > 1:
         (one, first), (other, second) = list(came.items())[-2:][::-1]
         raise TypeError(f"{second} is {other} but {first} is {one}: give all floating-point arrays one dtype")

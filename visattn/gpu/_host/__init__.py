@@ -77,7 +77,7 @@ def _build(source: Path, text: str, defines: tuple[tuple[str, str], ...], checke
     return Kernels(library, source, checked)
 
 
-def build(source: Path, defines: Mapping[str, Any] = {}, *, checked: bool = False) -> "Kernels":     # noqa: B006
+def build(source: Path, defines: Mapping[str, Any] = {}, *, checked: bool = False) -> "Kernels":
     """The kernels of a `.cu` file, compiled for the CPU with `-D` of `defines`; kept on disk, and in memory."""
     text = source.read_text(encoding="utf-8")
     return _build(source, text, tuple(sorted((k, str(v)) for k, v in defines.items())), checked)
