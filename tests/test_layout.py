@@ -28,7 +28,7 @@ IMPORTS = {
     "gpu": {"ops", "tree"},
     "models": {"ops", "tree"},
     "catalogue": {"ops", "models"},
-    "check": {"catalogue", "ops", "models", "gradcheck", "plot", "tree"},
+    "check": {"catalogue", "ops", "models", "gpu", "gradcheck", "plot", "tree"},
     "doctor": {"data", "gpu"},
     "tasks": {"ops", "models", "data", "optim", "tree", "plot", "check", "gradcheck"},
     "demo": {"catalogue", "ops", "models", "tasks", "check", "data", "plot", "tree"},

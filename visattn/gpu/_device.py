@@ -25,7 +25,7 @@ REAL = {"float32": "float", "float64": "double", "float16": "__half", "bfloat16"
 _chosen: contextvars.ContextVar[str | None] = contextvars.ContextVar("place", default=None)
 
 
-class NoDevice(RuntimeError):
+class NoDevice(OSError):
     """Nothing here can run the kernel; the message is what is missing and how to get it."""
 
 

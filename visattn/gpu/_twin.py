@@ -47,6 +47,7 @@ def twin(function: Callable[..., Any] | None = None, *, dtypes: tuple[str, ...] 
             return back(getattr(import_module(f"{path}_v1"), name)(*args, **options))
         return back(function(*args, version=version, **options))
 
+    door.dtypes = dtypes                                            # type: ignore[attr-defined]
     return door
 
 
