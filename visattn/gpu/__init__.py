@@ -47,7 +47,7 @@ class _Reference(ModuleType):
 
     def __init__(self, op: ModuleType):
         super().__init__(f"{__name__}.{op.__name__.split('.', 2)[2]}", op.__doc__)
-        self.Cache, self.reference = op.Cache, op                   # type: ignore[attr-defined]
+        self.Cache, self.reference = op.Cache, op
         for name in ("Params", "init", "example"):
             if hasattr(op, name):
                 setattr(self, name, getattr(op, name))

@@ -120,9 +120,8 @@ def empty(shape: Any, dtype: Any) -> Any:
     if here() == "cuda":
         import cupy
         return cupy.empty(shape, dtype)
-    made = np.empty(shape, dtype)
-    made.view(np.uint8 if made.ndim else None).fill(0xFF) if made.ndim and made.size else made.fill(_nan(made.dtype))
-    return made
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.full(size, 0xFF, np.uint8).view(dtype).reshape(shape)         # NaN in every floating-point type
 
 
 def zeros(shape: Any, dtype: Any) -> Any:
@@ -136,10 +135,6 @@ def zeros(shape: Any, dtype: Any) -> Any:
 def ones(shape: Any, dtype: Any) -> Any:
     """An array of ones where kernels run."""
     return zeros(shape, dtype) + np.ones((), dtype)
-
-
-def _nan(dtype: np.dtype[Any]) -> Any:
-    return np.nan if dtype.kind not in "iub" else np.array(-1).astype(dtype)
 
 
 def contiguous(x: Any) -> Any:
