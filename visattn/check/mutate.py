@@ -132,6 +132,7 @@ def run(suite: str, ops: Iterable[str] | None = None, *, parts: bool = False, ou
     wanted = mutants(ops, parts)
     with tempfile.TemporaryDirectory(prefix="visattn-mutate-") as folder, Processes() as processes:
         judge = _judge(suite, Path(folder), processes, limit)
+        judge.jobs = jobs or cores()
         kept = Kept(out, fresh)
         judge.baseline(wanted, kept)
         keys = [f"{judge.key} {_hash(m.op, *m.change, sources(m.op))}" for m in wanted]
@@ -141,7 +142,7 @@ def run(suite: str, ops: Iterable[str] | None = None, *, parts: bool = False, ou
         for outcome in done.values():
             step(outcome)
         todo = {key: m for key, m in zip(keys, wanted, strict=True) if key not in done}
-        with ThreadPoolExecutor(jobs or cores()) as pool:
+        with ThreadPoolExecutor(judge.jobs) as pool:
             running = {pool.submit(judge.outcome, m): key for key, m in todo.items()}
             try:
                 for future in as_completed(running):
@@ -197,6 +198,7 @@ class Judge:
     def __init__(self, suite: str, folder: Path, processes: Processes, limit: float | None) -> None:
         self.suite, self.folder, self.processes, self.limit = suite, folder, processes, limit
         self.tests, self.seconds = 0, 0.0
+        self.jobs = cores()
         self.count = 0
         self.servers: list[Server] = []
         self.free: list[Server] = []
@@ -281,16 +283,31 @@ class Pytest(Judge):
         need("pytest", "test")
         key = f"{self.key} {_hash(*(sources(op.__name__) for op in catalogue.select()))}"
         if key not in kept.lines:
-            order: dict[str, Any] = {"sources": {}, "watch": WATCHED, "tests": None, "files": None, "without": []}
             began = time.monotonic()
-            status, report, said = self.carry_out(order, None, alone=True)
-            self.refuse(status, report, said)
+            report = self.watched()
             kept.keep(key, report | {"seconds": time.monotonic() - began})
             kept.lines[key] = report | {"seconds": time.monotonic() - began}
         self.report = kept.lines[key]
         self.all: dict[str, dict[str, Any]] = self.report["tests"]
         self.called = {nodeid: frozenset(test["called"]) for nodeid, test in self.all.items()}
         self.tests, self.seconds, self.loads = len(self.all), self.report["seconds"], self.report["loaded"]
+
+    def watched(self) -> dict[str, Any]:
+        """The report of all tests without a change: a share of the files in each process, or, where that does not
+        pass, everything in one, as it is usually run."""
+        order: dict[str, Any] = {"sources": {}, "watch": WATCHED, "tests": None, "files": None, "without": []}
+        shares = self.jobs if Path(self.suite).is_dir() else 1
+        if shares > 1:
+            with ThreadPoolExecutor(shares) as pool:
+                told = list(pool.map(lambda i: self.carry_out(order | {"share": [i, shares]}, None, alone=True),
+                                     range(shares)))
+            parts = [report for status, report, _ in told if status == 0 and report is not None and report["done"]]
+            if all(status in (0, 5) for status, *_ in told) and parts:          # 5: nothing was left for it
+                return parts[0] | {"tests": {k: v for part in parts for k, v in part["tests"].items()},
+                                   "loaded": sorted({name for part in parts for name in part["loaded"]})}
+        status, report, said = self.carry_out(order, None, alone=True)
+        self.refuse(status, report, said)
+        return report
 
     def refuse(self, status: int | None, report: Any, said: str) -> None:
         """ValueError where the suite does not pass without a change."""
@@ -320,7 +337,9 @@ class Pytest(Judge):
             reached = [t for t in self.all if any(c.startswith(function) for c in self.called[t])]
         else:
             reached = [t for t in self.all if function in self.called[t]]
-        first: list[tuple[list[str] | None, list[str]]] = [(self.ordered(reached), [])] if reached else []
+        own = f"test_{change.op.rpartition('.')[2]}"            # the file that is about this operator comes first
+        parts = [t for t in reached if Path(self.all[t]["file"]).stem == own], reached
+        first: list[tuple[list[str] | None, list[str]]] = [(self.ordered(tests), []) for tests in parts if tests]
         others: list[tuple[list[str] | None, list[str]]] = [(None, reached)] if 0 < len(reached) < len(self.all) else []
         began = time.monotonic()
         for tests, without in [(None, [])] if whole else first + others:

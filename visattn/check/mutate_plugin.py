@@ -7,6 +7,7 @@ VISATTN_ORDER names a JSON file, an order:
     tests     the node ids to run, in this order; null is all
     files     the files that these are in; null is all
     without   node ids to leave out
+    share     [i, n]: of the files, every n-th from the i-th on; absent is all
     report    the file to write
 
 Of visattn it imports nothing that a test might, so that whatever the tests import is imported by them.  In a server
@@ -125,6 +126,10 @@ class Plugin:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:
+        i, shares = self.order.get("share", (0, 1))
+        files = {path: at for at, path in enumerate(dict.fromkeys(item.path for item in items))}
+        config.hook.pytest_deselected(items=[item for item in items if files[item.path] % shares != i])
+        items[:] = [item for item in items if files[item.path] % shares == i]
         for item in items:
             self.tests[item.nodeid] = {
                 "file": str(item.path), "fixtures": list(getattr(item, "fixturenames", ())), "seconds": 0.0,
