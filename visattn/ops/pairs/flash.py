@@ -70,23 +70,28 @@ def forward(
     tile    how many queries and keys meet at a time; None is what stays in a processor's cache
     """
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    o, lse = np.zeros_like(q, shape=(*q.shape[:-1], v.shape[-1])), np.zeros_like(q, shape=q.shape[:-1])
+    o, lse = np.zeros_like(q, shape=(*q.shape[:-1], v.shape[-1])), np.full_like(q, -np.inf, shape=q.shape[:-1])
     cache = Cache(q, k, v, bias, mask, o, lse, scale, causal, tile)
-    for head in np.ndindex(*q.shape[:-2]):
-        _, vg = key_head(cache, head)
-        for rows in blocks(q.shape[-2], cache, 0):
-            m = np.full_like(q, -np.inf, shape=(*q[head][rows].shape[:1], 1))
-            l = u = np.zeros_like(m)
-            for cols in tiles(rows, cache):
-                a, allowed = scores(cache, head, rows, cols)
+    height, width = sides(cache)
+
+    def attend(head):
+        room = np.zeros_like(q, shape=(height, width))
+        for rows in blocks(q.shape[-2], height):
+            m = np.full_like(q, -np.inf, shape=(rows.stop - rows.start, 1))         # the largest score so far
+            l = u = np.zeros_like(m)                                                # Σ_s p and p v so far
+            for cols in blocks(last_key(cache, rows), width):
+                a, allowed = scores(cache, head, rows, cols, room)                  # (rows, cols)
                 m_old, m = m, np.maximum(m, a.max(-1, keepdims=True))
-                p = np.exp(a - or_zero(m))                      # (rows, cols)
+                a -= or_zero(m)
+                p = np.exp(a, out=a)                                                # (rows, cols)
                 shrink = np.exp(m_old - or_zero(m))
                 l = shrink * l + p.sum(-1, keepdims=True)
-                u = shrink * u + weigh(p, vg[cols], allowed)    # (rows, E)
+                u = shrink * u + weigh(p, part(v, head, q)[cols], allowed)          # (rows, E)
             l = np.where(m == -np.inf, 1, l)
             o[head][rows] = u / l
             lse[head][rows] = (m + np.log(l))[:, 0]
+
+    each(attend, q)
     return (o, lse), cache
 
 
@@ -108,42 +113,54 @@ def backward(
     q, k, v, bias, _, o, lse, scale, *_ = cache
     dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
     dbias = None if bias is None else np.zeros_like(bias)
-    delta = (do * o).sum(-1) - dlse                             # (*B, Gq, T)
-    for head in np.ndindex(*q.shape[:-2]):
-        (kg, vg), (dkg, dvg) = key_head(cache, head), key_head(cache._replace(k=dk, v=dv), head)
-        for rows in blocks(q.shape[-2], cache, 0):
-            for cols in tiles(rows, cache):
-                a, allowed = scores(cache, head, rows, cols)
-                p = np.exp(a - or_zero(lse[head][rows])[:, None])
-                dvg[cols] += weigh(p.T, do[head][rows], None if allowed is None else allowed.T)
-                dp = do[head][rows] @ vg[cols].T
-                da = p * (dp - delta[head][rows][:, None])
+    delta = (do * o).sum(-1) - dlse                                                 # (*B, Gq, T)
+    height, width = sides(cache)
+
+    def differentiate(head):
+        room, room2 = np.zeros_like(q, shape=(2, height, width))
+        for rows in blocks(q.shape[-2], height):
+            for cols in blocks(last_key(cache, rows), width):
+                a, allowed = scores(cache, head, rows, cols, room)                  # (rows, cols)
+                turned = None if allowed is None else allowed.T
+                a -= or_zero(lse[head][rows])[:, None]
+                p = np.exp(a, out=a)                                                # (rows, cols)
+                dvs = part(dv, head, q)[cols]
+                dvs += weigh(p.T, do[head][rows], turned)
+                dp = np.matmul(do[head][rows], part(v, head, q)[cols].T, out=corner(room2, rows, cols))
+                dp -= delta[head][rows][:, None]
+                dp *= p
+                da = dp
                 if allowed is not None:
-                    da = np.where(allowed, da, 0)               # dp may be NaN there
+                    da[~allowed] = 0                                                # v may be NaN there
                 if bias is not None:
-                    db = share(dbias, head, rows, cols)
-                    db += unbroadcast(da, db.shape)
-                dq[head][rows] += scale * weigh(da, kg[cols], allowed)
-                dkg[cols] += scale * weigh(da.T, q[head][rows], None if allowed is None else allowed.T)
+                    dbs = among(part(dbias, head, q), rows, cols)
+                    dbs += unbroadcast(da, dbs.shape)
+                dqs, dks = dq[head][rows], part(dk, head, q)[cols]
+                dqs += scale * weigh(da, part(k, head, q)[cols], allowed)
+                dks += scale * weigh(da.T, q[head][rows], turned)
+
+    each(differentiate, q)
     return (dq, dk, dv) if bias is None else (dq, dk, dv, dbias)
 
 
-def scores(cache, head, rows, cols):
-    """A tile of the scores, -∞ where a query may not attend; and where it may, None for everywhere."""
-    k, _ = key_head(cache, head)
-    a = (cache.scale * cache.q[head][rows]) @ k[cols].T         # (rows, cols)
-    allowed = None if cache.mask is None else share(cache.mask, head, rows, cols)
-    if cache.bias is not None:
-        bias = share(cache.bias, head, rows, cols)
-        a = a + bias
+def scores(cache, head, rows, cols, room):
+    """A tile of the scores, -∞ where a query may not attend; and where it may, None for everywhere.
+
+    room    where the tile is written, over the one before
+    """
+    q, k = cache.q[head][rows], part(cache.k, head, cache.q)[cols]
+    bias, mask = (x if x is None else among(part(x, head, cache.q), rows, cols) for x in (cache.bias, cache.mask))
+    a = np.matmul(cache.scale * q, k.T, out=corner(room, rows, cols))               # (rows, cols)
+    allowed = mask
+    if bias is not None:
+        a += bias
         allowed = bias != -np.inf if allowed is None else allowed & (bias != -np.inf)
-    if crosses(rows, cols, cache):
+    if cache.causal is not None and cols.stop > last_key(cache, slice(rows.start, rows.start + 1)):
         t, s = np.arange(rows.start, rows.stop, like=a)[:, None], np.arange(cols.start, cols.stop, like=a)
-        below = s <= t + diagonal(cache)
-        allowed = below if allowed is None else allowed & below
+        allowed = s <= t + diagonal(cache) if allowed is None else allowed & (s <= t + diagonal(cache))
     if allowed is not None:
         allowed = np.broadcast_to(allowed, a.shape)
-        a = np.where(allowed, a, -np.inf)
+        a[~allowed] = -np.inf
     return a, allowed
 
 
@@ -152,39 +169,43 @@ def diagonal(cache):
     return cache.k.shape[-2] - cache.q.shape[-2] if cache.causal == "bottom_right" else 0
 
 
-def crosses(rows, cols, cache):
-    """Are there pairs above the diagonal in this tile?"""
-    return cache.causal is not None and cols.stop - 1 > rows.start + diagonal(cache)
+def last_key(cache, rows):
+    """How many keys the last of these queries sees; what comes after is above the diagonal for all of them."""
+    S = cache.k.shape[-2]
+    return S if cache.causal is None else min(max(rows.stop + diagonal(cache), 0), S)
 
 
-def tiles(rows, cache):
-    """The blocks of keys that these queries meet: those wholly above the diagonal are left out."""
-    return [cols for cols in blocks(cache.k.shape[-2], cache, 1)
-            if cache.causal is None or cols.start < rows.stop + diagonal(cache)]
+def sides(cache):
+    return (256, 512) if cache.tile is None else cache.tile
 
 
-def blocks(n, cache, side):
-    """n queries or keys in slices as long as that side of a tile."""
-    size = (256, 512)[side] if cache.tile is None else cache.tile[side]
+def blocks(n, size):
+    """The first n in slices of this size; the last may be shorter."""
     return [slice(i, min(i + size, n)) for i in range(0, n, size)]
 
 
-def key_head(cache, head):
-    """(k, v) of the key head that a query head reads."""
-    *b, h = head
-    g = h // (cache.q.shape[-3] // cache.k.shape[-3])
-    return cache.k[(*b, g)], cache.v[(*b, g)]
+def corner(room, rows, cols):
+    return room[:rows.stop - rows.start, :cols.stop - cols.start]
 
 
-def share(x, head, rows, cols):
-    """The share of a tile in a mask or bias, as a view: an axis of one serves all of that axis."""
-    x = x[tuple(i if n > 1 else 0 for i, n in zip(head[::-1], x.shape[-3::-1]))[::-1]]
+def part(x, head, q):
+    """What a query head has of an array with fewer heads: its key head's share, or what is broadcast over all."""
+    return x[tuple(i * n // N for i, n, N in zip(head[::-1], x.shape[-3::-1], q.shape[-3::-1]))[::-1]]
+
+
+def among(x, rows, cols):
+    """A tile of a mask or bias, as a view: an axis of one serves all of that axis."""
     return x[rows if x.shape[0] > 1 else slice(None), cols if x.shape[1] > 1 else slice(None)]
 
 
 def or_zero(m):
     """m, and 0 where it is -∞: then exp(-∞ - m) is 0 and not NaN."""
     return np.where(m == -np.inf, 0, m)
+
+
+def each(work, q):
+    for head in np.ndindex(*q.shape[:-2]):
+        work(head)
 
 
 def example(rng):
