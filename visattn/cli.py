@@ -149,14 +149,20 @@ def visattn_(
 def verify(
     op: Annotated[list[str] | None, typer.Argument(help="Operators or models; all of them if none is named.",
                                                    show_default=False, metavar="[OP]...")] = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Hold the GPU kernels to the references, on the GPU.")] = False,
+    place: Annotated[str, typer.Option(help="With --gpu: where the kernels run, cuda, host (on the CPU, g++) or "
+                                            "simulator (Numba's).")] = "cuda",
     as_json: Json = False,
 ) -> None:
     """Prove the operators: forward against definitions, gradients against finite differences, float32 against float64.
 
     Exit status 0 only if everything holds.
 
-    Example: [bold]visattn verify attention squeeze_excite[/bold]
+    Example: [bold]visattn verify attention squeeze_excite[/bold], [bold]visattn verify --gpu --place host[/bold]
     """
+    if gpu:
+        verify_kernels(op or None, place, as_json)
+        return
     from visattn import catalogue
     from visattn.check import verify as checks
 
@@ -177,6 +183,37 @@ def verify(
         out.print(("[green]" if all(r.passed for r in results) else "[red]") + escape(checks.in_words(results)))
     if not all(r.passed for r in results):
         raise typer.Exit(1)
+
+
+def verify_kernels(names: list[str] | None, place: str, as_json: bool) -> None:
+    """Every version and precision of the twins, in bounds of the reference's rounding."""
+    from rich.table import Table
+
+    from visattn.check import twins
+    from visattn.gpu import use
+
+    with use(place):                                        # a place that cannot be is said before any work
+        total = len(twins.plan(names, place))
+    rows = with_progress("running kernels", total, lambda step: twins.verify(names, place=place, progress=step))
+    if as_json:
+        print_json({"passed": not any(r.problem for r in rows), "place": place, "rows": rows})
+    else:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in ("operator", "version", "precision", "worst error, in bounds", "in", ""):
+            table.add_column(column, justify="right" if column.startswith("worst") else "left")
+        for r in rows:
+            worst = max(r.parts, key=lambda part: part.worst).name if r.parts else ""
+            table.add_row(r.name, str(r.version), r.dtype, f"{r.worst:.2f}", worst,
+                          f"[red]✗ {escape(r.problem)}[/red]" if r.problem else "[green]✓[/green]")
+        out.print(table)
+        out.print(f"[dim]run on: {escape(WHERE[place])}; 1 bound is what honest arithmetic in this precision may "
+                  "stray from the reference[/dim]")
+    if any(r.problem for r in rows):
+        raise typer.Exit(1)
+
+
+WHERE = {"cuda": "the GPU", "host": "the CPU, by the host build of the kernels: no GPU was used",
+         "simulator": "the CPU, in Numba's simulator: no GPU was used"}
 
 
 def verification(results: list[Any]) -> Any:
@@ -273,6 +310,9 @@ def doctor(as_json: Json = False) -> None:
                   + "".join(f", {k}={v}" for k, v in threads["environment"].items()))
     gpu = found["gpu"]
     about.add_row("GPU", f"{', '.join(gpu['seen']) or 'none seen'} (asked {gpu['by']})")
+    kernels = found["kernels"]
+    about.add_row("kernels", f"run on {kernels['name']} ({kernels['why']})" if kernels["place"] else kernels["why"])
+    about.add_row("", f"on the CPU through {kernels['host']}" if kernels["host"].startswith("/") else kernels["host"])
     for kept in found["data"]:
         about.add_row("data", f"{kept['file']}, " + (f"{kept['bytes'] / 1e6:.1f} MB" if kept["bytes"]
                                                      else "not there yet: made by the first `--data mnist5k`"))

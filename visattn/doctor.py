@@ -39,7 +39,9 @@ EXTRAS = [
     Extra("jax", "jax", "`visattn check` of JAX functions, and agreement with JAX in the tests"),
     Extra("numba", "numba-cuda", "`visattn check` of Numba CUDA kernels, simulated where there is no GPU"),
     Extra("triton", "triton", "`visattn check` of Triton kernels, interpreted where there is no GPU"),
-    Extra("cupy", "cupy-cuda12x", "the operators on an NVIDIA GPU, and `visattn check` of CuPy functions"),
+    Extra("cupy", "cupy-cuda13x", "the operators on an NVIDIA GPU, and `visattn check` of CuPy functions"),
+    Extra("ml_dtypes", "ml_dtypes", "bfloat16 in NumPy: the kernels on the CPU"),
+    Extra("cuda.bindings", "cuda-bindings", "machine code of the kernels without a GPU, with nvidia-cuda-nvrtc"),
 ]
 
 
@@ -55,14 +57,22 @@ def report() -> dict[str, Any]:
         "threads": threads(),
         "packages": [package(p) for p in EXTRAS],
         "gpu": gpu(),
+        "kernels": kernels(),
         "data": caches(),
     }
 
 
 def package(p: Extra) -> dict[str, Any]:
-    found = importlib.util.find_spec(p.module) is not None
+    found = there(p.module)
     return {"name": p.package, "purpose": p.purpose, "version": version(p) if found else None,
             "install": None if found else f"pip install {p.package}"}
+
+
+def there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:                         # not even the package around it
+        return False
 
 
 def version(p: Extra) -> str:
@@ -110,6 +120,17 @@ def gpu() -> dict[str, Any]:
         except (OSError, subprocess.SubprocessError):
             pass
     return {"seen": [], "by": "nvidia-smi" if shutil.which("nvidia-smi") else "nothing: neither CuPy nor nvidia-smi"}
+
+
+def kernels() -> dict[str, Any]:
+    """Where `visattn.gpu` would run its kernels and why, and which compiler would run them on the CPU."""
+    from visattn.gpu import _host, choose
+
+    try:
+        host = _host.compiler()
+    except _host.NoCompiler as error:
+        host = str(error)
+    return {**choose()._asdict(), "host": host}
 
 
 def caches() -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ are told as parts of that bound: 1 is the limit, and no kernel has a tolerance o
 """
 
 import contextlib
+import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -42,19 +43,26 @@ class Row(NamedTuple):
     problem: str                # what went wrong, empty where it holds
 
 
-def verify(names: Iterable[str] | None = None, *, place: str, versions: Sequence[int] | None = None,
-           progress: Callable[[str], None] = lambda name: None, seed: int = 0) -> list[Row]:
-    """[Row] of every version and dtype of these twins, or of all, at the example of each.  Raises NoDevice where
-    `place` cannot be, KeyError for a name that has no twin."""
+def plan(names: Iterable[str] | None = None, place: str = "cuda") -> list[tuple[str, int, str]]:
+    """[(operator, version, dtype)] of what `place` can run of these twins, or of all; LookupError for a name that has
+    no twin."""
+    chosen = gpu.twins() if names is None else tuple(names)
+    for name in chosen:
+        if name not in gpu.twins():
+            raise LookupError(f"{name} has no kernels of its own; {', '.join(gpu.twins())} have")
+    return [(name, version, dtype) for name in chosen for version in runs_at(name, place)
+            for dtype in dtypes_of(name, version)]
+
+
+def verify(names: Iterable[str] | None = None, *, place: str, progress: Callable[[str], None] = lambda name: None,
+           seed: int = 0) -> list[Row]:
+    """[Row] of every version and dtype of these twins, or of all, each at its example.  Raises NoDevice where `place`
+    cannot be."""
     rows = []
     with gpu.use(place):
-        for name in gpu.twins() if names is None else names:
-            if name not in gpu.twins():
-                raise KeyError(f"{name} has no kernels of its own; {', '.join(gpu.twins())} have")
-            for version in runs_at(name, place) if versions is None else versions:
-                for dtype in dtypes_of(name, version):
-                    progress(f"{name} v{version} {dtype}")
-                    rows.append(verify_one(name, version, dtype, place, seed))
+        for name, version, dtype in plan(names, place):
+            progress(f"{name} v{version} {dtype}")
+            rows.append(verify_one(name, version, dtype, place, seed))
     return rows
 
 
@@ -72,7 +80,7 @@ def verify_one(name: str, version: int, dtype: str, place: str, seed: int = 0) -
 def runs_at(name: str, place: str) -> list[int]:
     """The versions of a twin that `place` runs."""
     twin = getattr(gpu, name)
-    has_v1 = "v1" in twin.__doc__ or "version 1" in twin.__doc__
+    has_v1 = importlib.util.find_spec(f"{twin.__name__}_v1") is not None
     return {"simulator": [1] if has_v1 else [], "host": list(range(2, twin.SHIPS + 1)),
             "cuda": [0, *([1] if has_v1 else []), *range(2, twin.SHIPS + 1)]}[place]
 

@@ -61,8 +61,10 @@ def _on_device(formula: Any) -> Any:
         name = f"{formula.__module__.rpartition('.')[2]}.{formula.__name__}"
         if version not in (0, None):
             raise ValueError(f"{name}: version must be 0, the reference; it has no kernels of its own; got {version}")
-        args, options, back = _twin.bring(name, _device.here(), args, options)
-        return back(formula(*args, **options))
+        place = _device.here()
+        with _twin.stream_of(place, args):
+            args, options, back = _twin.bring(name, place, args, options)
+            return back(formula(*args, **options))
 
     return door
 

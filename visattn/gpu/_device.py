@@ -77,12 +77,13 @@ def _on_host(why: str) -> Choice:
 
 
 def _on_simulator(why: str) -> Choice:
+    if "numba" not in sys.modules:
+        os.environ["NUMBA_ENABLE_CUDASIM"] = "1"        # Numba reads it once
     if importlib.util.find_spec("numba") is None or importlib.util.find_spec("numba.cuda") is None:
         return Choice(None, "", None, 'Numba CUDA is not installed: pip install "visattn[gpu]"')
-    if "numba" in sys.modules and not sys.modules["numba"].config.ENABLE_CUDASIM:
+    if not sys.modules["numba"].config.ENABLE_CUDASIM:  # looking for numba.cuda has imported numba
         return Choice(None, "", None, "Numba was imported without its simulator: start Python with "
                                       "NUMBA_ENABLE_CUDASIM=1")
-    os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
     return Choice("simulator", "this CPU, through Numba's CUDA simulator", None, why)
 
 
@@ -139,9 +140,10 @@ def ones(shape: Any, dtype: Any) -> Any:
 
 def contiguous(x: Any) -> Any:
     """x in C order, a copy only where it is not; None stays None."""
-    if x is None or x.flags.c_contiguous:
-        return x
-    return x.copy(order="C")
+    if x is None:
+        return None
+    read_only = here() == "simulator" and not x.flags.writeable         # the simulator writes back what it was given
+    return x.copy(order="C") if read_only or not x.flags.c_contiguous else x
 
 
 class Launch(NamedTuple):

@@ -9,6 +9,7 @@ A twin stands at its reference's path below `visattn/gpu/` and has the same `for
 beside (`softmax_v1.py`), 2 and on are kernels of the `.cu`; the default is the one that ships, in Numba's simulator 1.
 """
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
@@ -38,14 +39,15 @@ def twin(function: Callable[..., Any] | None = None, *, dtypes: tuple[str, ...] 
         place = _device.here()
         version = (1 if place == "simulator" else ships) if version is None else version
         _able(operator, version, ships, place)
-        args, options, back = bring(f"{operator}.{name}", place, args, options)
-        if version == 0:
-            return back(reference(*args, **options))
-        takes = ("float32",) if version == 1 else dtypes
-        reference.admit(args, options, takes, f"; version=0 takes float32 and float64, this is version {version}")
-        if version == 1:
-            return back(getattr(import_module(f"{path}_v1"), name)(*args, **options))
-        return back(function(*args, version=version, **options))
+        with stream_of(place, args):
+            args, options, back = bring(f"{operator}.{name}", place, args, options)
+            if version == 0:
+                return back(reference(*args, **options))
+            takes = ("float32",) if version == 1 else dtypes
+            reference.admit(args, options, takes, f"; version=0 takes float32 and float64, this is version {version}")
+            if version == 1:
+                return back(getattr(import_module(f"{path}_v1"), name)(*args, **options))
+            return back(function(*args, version=version, **options))
 
     door.dtypes = dtypes                                            # type: ignore[attr-defined]
     return door
@@ -67,7 +69,8 @@ def bring(what: str, place: str, args: Any, options: Any) -> tuple[Any, Any, Cal
     in, torch tensors out.  What is kept in a cache stays as it is."""
     torch = next((type(a) for a in args if type(a).__module__.partition(".")[0] == "torch"), None)
     one = functools.partial(_array, what, place)
-    args = tuple(a if _is_cache(a) else tree.map(one, a) for a in args)
+    args = tuple(tree.map(one, a) if hasattr(a, "shape") or (isinstance(a, tuple) and not _is_cache(a)) else a
+                 for a in args)
     options = {k: one(v) if hasattr(v, "shape") else v for k, v in options.items()}
     if torch is None:
         return args, options, lambda result: result
@@ -84,15 +87,30 @@ def _array(what: str, place: str, value: Any) -> Any:
         import cupy
         if isinstance(value, cupy.ndarray) or not hasattr(value, "shape"):
             return value
+        if hasattr(value, "__dlpack__") and kind != "numpy":
+            return cupy.from_dlpack(_detached(value))
         if hasattr(value, "__cuda_array_interface__"):
             return cupy.asarray(value)
-        if hasattr(value, "__dlpack__") and kind != "numpy":
-            return cupy.from_dlpack(value)
         raise TypeError(f"{what}: expected arrays on the GPU; got {kind}.{type(value).__name__}: cupy.asarray(x) "
                         "brings one there")
     if kind not in ("numpy", "builtins", "ml_dtypes") and hasattr(value, "__dlpack__"):
-        return np.from_dlpack(value.detach() if hasattr(value, "detach") else value)
+        return np.from_dlpack(_detached(value))
     return value
+
+
+def _detached(value: Any) -> Any:
+    """A torch tensor without its history: these functions have their own backward."""
+    return value.detach() if hasattr(value, "detach") else value
+
+
+def stream_of(place: str, args: Any) -> Any:
+    """The stream on which torch works, where torch tensors came in: kernels wait for what they wait for."""
+    tensor = next((a for a in args if type(a).__module__.partition(".")[0] == "torch"), None)
+    if place != "cuda" or tensor is None:
+        return contextlib.nullcontext()
+    import cupy
+    import torch
+    return cupy.cuda.ExternalStream(torch.cuda.current_stream(tensor.device).cuda_stream)
 
 
 def _back(result: Any) -> Any:
