@@ -5,7 +5,7 @@ VENV    ?= .venv
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test peers proofs lint types coverage notebooks notebooks-check lab bench clean
+.PHONY: demo test peers proofs lint types coverage notebooks notebooks-check lab bench check-gpu clean
 .DEFAULT_GOAL := demo
 
 # One stamp per set of extras, so a second `make test` installs nothing.
@@ -46,6 +46,9 @@ lab: $(VENV)/.notebooks                 ## open the notebooks
 
 bench: $(VENV)/.test $(VENV)/.peers     ## speed, as ratios to torch taken in one run
 	$(BIN)/python benchmarks/run.py
+
+check-gpu: $(VENV)/.test $(VENV)/.gpu $(VENV)/.proofs      ## on a machine with a GPU: are the kernels right, how fast
+	$(BIN)/python benchmarks/gpu.py
 
 clean:
 	rm -rf $(VENV) build

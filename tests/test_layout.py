@@ -32,7 +32,7 @@ IMPORTS = {
     "doctor": {"data", "gpu"},
     "tasks": {"ops", "models", "data", "optim", "tree", "plot", "check", "gradcheck"},
     "demo": {"catalogue", "ops", "models", "tasks", "check", "data", "plot", "tree"},
-    "cli": {"catalogue", "check", "demo", "doctor", "tasks"},
+    "cli": {"catalogue", "check", "demo", "doctor", "gpu", "tasks"},
 }
 OUTSIDE = {"numpy", *sys.stdlib_module_names}
 EVERYWHERE = {"_namespace", "_extras", "_atomic", "__version__"}
