@@ -12,21 +12,48 @@
 #include <utility>
 
 #define __global__
-#define __device__
+#define __device__ __attribute__((always_inline))   // as NVIDIA's compilers do, so a place in the code is one instruction
 #define __host__
 #define __constant__ static const
-#define __forceinline__ inline __attribute__((always_inline))
-#define __launch_bounds__(...)
+#define __forceinline__ inline
+#define __launch_bounds__(...)                        // the build reads it from the text
 #define __align__(n) alignas(n)
-#define __shared__ static __attribute__((section("cuda_shared")))
+
+// The build writes CUDA_HOST_SHARED(kernel) for the `__shared__` in a kernel's body: a section of memory for each.
+#define __shared__ shared_memory_belongs_into_a_kernel
+#define CUDA_HOST_JOINED(a, b) a##b
+#define CUDA_HOST_JOIN(a, b) CUDA_HOST_JOINED(a, b)
+#define CUDA_HOST_SECTION(kernel) static __attribute__((used, section("cuda_shared_" #kernel)))
+#ifdef CUDA_HOST_CHECKED                              // a gap before each variable: what runs into it is seen
+#define CUDA_HOST_SHARED(kernel) \
+    CUDA_HOST_SECTION(kernel) char CUDA_HOST_JOIN(cuda_host_gap_, __COUNTER__)[256]; CUDA_HOST_SECTION(kernel)
+#else
+#define CUDA_HOST_SHARED(kernel) CUDA_HOST_SECTION(kernel)
+#endif
 
 struct uint3 { unsigned x, y, z; };
 struct dim3 { unsigned x = 1, y = 1, z = 1; };
-struct alignas(8) float2 { float x, y; };
-struct alignas(16) float4 { float x, y, z, w; };
-struct alignas(8) int2 { int x, y; };
-struct alignas(16) int4 { int x, y, z, w; };
-struct alignas(16) uint4 { unsigned x, y, z, w; };
+
+// Vectors.  A checked build sees one of them read or written as one access, which takes a copy that it can watch.
+#ifdef CUDA_HOST_CHECKED
+namespace cuda_host { void copy(void* to, const void* from, size_t size); }
+#define CUDA_HOST_COPIES(name) \
+    __device__ name(const name& from) { cuda_host::copy(this, &from, sizeof from); } \
+    __device__ name& operator=(const name& from) { cuda_host::copy(this, &from, sizeof from); return *this; }
+#define CUDA_HOST_VECTOR2(name, T) struct alignas(2 * sizeof(T)) name { \
+    T x, y; CUDA_HOST_COPIES(name) constexpr name(T x = 0, T y = 0) : x(x), y(y) {} };
+#define CUDA_HOST_VECTOR4(name, T) struct alignas(4 * sizeof(T)) name { \
+    T x, y, z, w; CUDA_HOST_COPIES(name) \
+    constexpr name(T x = 0, T y = 0, T z = 0, T w = 0) : x(x), y(y), z(z), w(w) {} };
+#else
+#define CUDA_HOST_VECTOR2(name, T) struct alignas(2 * sizeof(T)) name { T x, y; };
+#define CUDA_HOST_VECTOR4(name, T) struct alignas(4 * sizeof(T)) name { T x, y, z, w; };
+#endif
+CUDA_HOST_VECTOR2(float2, float)
+CUDA_HOST_VECTOR4(float4, float)
+CUDA_HOST_VECTOR2(int2, int)
+CUDA_HOST_VECTOR4(int4, int)
+CUDA_HOST_VECTOR4(uint4, unsigned)
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline int2 make_int2(int x, int y) { return {x, y}; }
@@ -34,12 +61,20 @@ inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
 
 namespace cuda_host {
 
-uint3 thread_idx();
-uint3 block_idx();
-dim3 block_dim();
-dim3 grid_dim();
-int lane();
-char* dynamic_shared();
+struct Here {                                         // where the thread that runs now is
+    uint3 thread, block;
+    dim3 block_size, grid_size;
+    int number;                                       // of the thread in its block
+    char* dynamic_shared;
+};
+extern Here here;
+#ifdef CUDA_HOST_CHECKED                              // not among the kernel's own loads
+Here now();
+#else
+inline const Here& now() { return here; }
+#endif
+inline int lane() { return now().number % 32; }
+inline char* dynamic_shared() { return now().dynamic_shared; }
 
 enum class Vote { none, count, all, any };
 int sync_block(Vote vote, int predicate, int line);
@@ -47,7 +82,11 @@ void sync_warp(unsigned mask, int line);
 uint64_t exchange(unsigned mask, uint64_t value, int source, int line);      // a shuffle: no fence
 unsigned ballot(unsigned mask, int predicate, int line);
 void multiply_16x16x16(const float* a, const float* b, float* c, int line);  // 8 elements of each from every lane
-void atomic_access(const volatile void* address, size_t size);               // a checked build looks at it
+#ifdef CUDA_HOST_CHECKED
+void atomic_access(const volatile void* address, size_t size, void* from);
+#else
+inline void atomic_access(const volatile void*, size_t, void*) {}
+#endif
 
 template <class T> T shuffle(unsigned mask, T value, int source, int line) {
     static_assert(sizeof(T) <= 8, "a shuffle moves at most 8 bytes");
@@ -58,28 +97,30 @@ template <class T> T shuffle(unsigned mask, T value, int source, int line) {
     return value;
 }
 
-// Uninstrumented and whole: fibers never run at once.
-#define CUDA_HOST_ATOMIC template <class T> __attribute__((noinline, no_sanitize("thread"))) T
-CUDA_HOST_ATOMIC fetch_add(T* p, T v) { atomic_access(p, sizeof(T)); T old = *p; *p = old + v; return old; }
-CUDA_HOST_ATOMIC fetch_max(T* p, T v) { atomic_access(p, sizeof(T)); T old = *p; if (v > old) *p = v; return old; }
-CUDA_HOST_ATOMIC fetch_min(T* p, T v) { atomic_access(p, sizeof(T)); T old = *p; if (v < old) *p = v; return old; }
-CUDA_HOST_ATOMIC exchange_with(T* p, T v) { atomic_access(p, sizeof(T)); T old = *p; *p = v; return old; }
-CUDA_HOST_ATOMIC compare_and_swap(T* p, T expected, T v) {
-    atomic_access(p, sizeof(T));
-    T old = *p;
-    if (old == expected) *p = v;
-    return old;
-}
+// Whole, as fibers never run at once; a checked build is told of it instead of seeing a load and a store.
+#define CUDA_HOST_ATOMIC(name, new_value, ...) \
+    template <class T> __attribute__((noinline, no_sanitize("thread"))) \
+    T name(T* p, __VA_ARGS__ __VA_OPT__(,) T v) { \
+        atomic_access(p, sizeof(T), __builtin_return_address(0)); \
+        T old = *p; \
+        *p = new_value; \
+        return old; \
+    }
+CUDA_HOST_ATOMIC(fetch_add, old + v)
+CUDA_HOST_ATOMIC(fetch_max, v > old ? v : old)
+CUDA_HOST_ATOMIC(fetch_min, v < old ? v : old)
+CUDA_HOST_ATOMIC(exchange_with, v)
+CUDA_HOST_ATOMIC(compare_and_swap, old == expected ? v : old, T expected)
 
 // The types of a kernel's parameters, one letter each: "c" const and "p" pointer before what it points to.
 template <class T> struct code { static_assert(sizeof(T) == 0, "a kernel cannot take an argument of this type"); };
 
 }  // namespace cuda_host
 
-#define threadIdx (cuda_host::thread_idx())
-#define blockIdx (cuda_host::block_idx())
-#define blockDim (cuda_host::block_dim())
-#define gridDim (cuda_host::grid_dim())
+#define threadIdx (cuda_host::now().thread)
+#define blockIdx (cuda_host::now().block)
+#define blockDim (cuda_host::now().block_size)
+#define gridDim (cuda_host::now().grid_size)
 #define warpSize 32
 
 #define __syncthreads() ((void)cuda_host::sync_block(cuda_host::Vote::none, 0, __LINE__))
@@ -88,19 +129,27 @@ template <class T> struct code { static_assert(sizeof(T) == 0, "a kernel cannot 
 #define __syncthreads_or(p) cuda_host::sync_block(cuda_host::Vote::any, (p) != 0, __LINE__)
 #define CUDA_HOST_SYNCWARP(mask, ...) cuda_host::sync_warp(mask, __LINE__)
 #define __syncwarp(...) CUDA_HOST_SYNCWARP(__VA_ARGS__ __VA_OPT__(,) 0xffffffffu)
-#define __shfl_sync(mask, value, source) cuda_host::shuffle(mask, value, (int)(source), __LINE__)
-#define __shfl_xor_sync(mask, value, bits) cuda_host::shuffle(mask, value, cuda_host::lane() ^ (int)(bits), __LINE__)
-#define __shfl_down_sync(mask, value, by) cuda_host::shuffle(mask, value, cuda_host::lane() + (int)(by), __LINE__)
-#define __shfl_up_sync(mask, value, by) cuda_host::shuffle(mask, value, cuda_host::lane() - (int)(by), __LINE__)
+// The source of a shuffle lies in the caller's own group of `width` lanes; where it would not, a lane keeps its value.
+namespace cuda_host {
+inline int of_group(int source, int width = 32) { return lane() / width * width + (source & (width - 1)); }
+inline int within_group(int source, int width = 32) { return source / width == lane() / width ? source : lane(); }
+inline int downward(int by, int width = 32) { return within_group(lane() + by, width); }
+inline int upward(int by, int width = 32) { return lane() % width < by ? lane() : lane() - by; }
+inline int across(int bits, int width = 32) { return within_group(lane() ^ bits, width); }
+}  // namespace cuda_host
+#define __shfl_sync(mask, value, ...) cuda_host::shuffle(mask, value, cuda_host::of_group(__VA_ARGS__), __LINE__)
+#define __shfl_xor_sync(mask, value, ...) cuda_host::shuffle(mask, value, cuda_host::across(__VA_ARGS__), __LINE__)
+#define __shfl_down_sync(mask, value, ...) cuda_host::shuffle(mask, value, cuda_host::downward(__VA_ARGS__), __LINE__)
+#define __shfl_up_sync(mask, value, ...) cuda_host::shuffle(mask, value, cuda_host::upward(__VA_ARGS__), __LINE__)
 #define __ballot_sync(mask, p) cuda_host::ballot(mask, (p) != 0, __LINE__)
 #define __any_sync(mask, p) (cuda_host::ballot(mask, (p) != 0, __LINE__) != 0)
 #define __all_sync(mask, p) (cuda_host::ballot(mask, (p) == 0, __LINE__) == 0)
 
-template <class T> inline T atomicAdd(T* p, std::type_identity_t<T> v) { return cuda_host::fetch_add(p, v); }
-template <class T> inline T atomicMax(T* p, std::type_identity_t<T> v) { return cuda_host::fetch_max(p, v); }
-template <class T> inline T atomicMin(T* p, std::type_identity_t<T> v) { return cuda_host::fetch_min(p, v); }
-template <class T> inline T atomicExch(T* p, std::type_identity_t<T> v) { return cuda_host::exchange_with(p, v); }
-template <class T> inline T atomicCAS(T* p, std::type_identity_t<T> expected, std::type_identity_t<T> v) {
+template <class T> __device__ inline T atomicAdd(T* p, std::type_identity_t<T> v) { return cuda_host::fetch_add(p, v); }
+template <class T> __device__ inline T atomicMax(T* p, std::type_identity_t<T> v) { return cuda_host::fetch_max(p, v); }
+template <class T> __device__ inline T atomicMin(T* p, std::type_identity_t<T> v) { return cuda_host::fetch_min(p, v); }
+template <class T> __device__ inline T atomicExch(T* p, std::type_identity_t<T> v) { return cuda_host::exchange_with(p, v); }
+template <class T> __device__ inline T atomicCAS(T* p, std::type_identity_t<T> expected, std::type_identity_t<T> v) {
     return cuda_host::compare_and_swap(p, expected, v);
 }
 
@@ -120,6 +169,10 @@ inline int __ffs(unsigned x) { return __builtin_ffs((int)x); }
 inline int __clz(int x) { return x ? __builtin_clz((unsigned)x) : 32; }
 template <class T> inline T min(T a, T b) { return b < a ? b : a; }
 template <class T> inline T max(T a, T b) { return a < b ? b : a; }
+inline unsigned min(int a, unsigned b) { return min((unsigned)a, b); }
+inline unsigned min(unsigned a, int b) { return min(a, (unsigned)b); }
+inline unsigned max(int a, unsigned b) { return max((unsigned)a, b); }
+inline unsigned max(unsigned a, int b) { return max(a, (unsigned)b); }
 
 // Half precision: rounded to nearest even, computed in float.
 struct __half {
@@ -221,18 +274,24 @@ template <class A> const char* letters() {
 
 struct Kernel {
     const char* name;
+    int threads;                                      // that __launch_bounds__ allows
+    char *shared_begin, *shared_end;                  // its __shared__ variables
     const char* parameters[64];                       // ended by null
     void (*call)(void (*)(), void**);
     void (*function)();
 };
 
-template <class... A, size_t... I> void spread(void (*function)(A...), void** args, std::index_sequence<I...>) {
+#define CUDA_HOST_UNCHECKED __attribute__((no_sanitize("thread", "undefined")))
+template <class... A, size_t... I>
+CUDA_HOST_UNCHECKED void spread(void (*function)(A...), void** args, std::index_sequence<I...>) {
     function(*(std::remove_reference_t<A>*)args[I]...);
 }
-template <class... A> Kernel kernel(const char* name, void (*function)(A...)) {
+template <class... A> Kernel kernel(const char* name, void (*function)(A...), int threads, char* begin, char* end) {
     static_assert(sizeof...(A) < 64);
-    return {name, {letters<A>()..., nullptr},
-            [](void (*f)(), void** args) { spread((void (*)(A...))f, args, std::index_sequence_for<A...>{}); },
+    return {name, threads, begin, end, {letters<A>()..., nullptr},
+            [](void (*f)(), void** args) CUDA_HOST_UNCHECKED {
+                spread((void (*)(A...))f, args, std::index_sequence_for<A...>{});
+            },
             (void (*)())function};
 }
 

@@ -7,34 +7,36 @@
 #include <numeric>
 #include <vector>
 #include <sys/mman.h>
-#if !defined(__x86_64__)
+#if !defined(__x86_64__) && !defined(CUDA_HOST_UCONTEXT)
+#define CUDA_HOST_UCONTEXT
+#endif
+#ifdef CUDA_HOST_UCONTEXT
 #include <ucontext.h>
 #endif
 
-extern char __start_cuda_shared[] __attribute__((weak, visibility("hidden")));
-extern char __stop_cuda_shared[] __attribute__((weak, visibility("hidden")));
+#define CUDA_HOST_EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace cuda_host {
 
+Here here;
 Lane* current;
-uint3 block_now;
-dim3 block_size, grid_size;
-char* shared_dynamic;
-size_t shared_dynamic_size;
+std::vector<Lane> lanes;
+const Kernel* running;
+void** arguments;
+char* stacks;
 unsigned long block_number;
 
-static std::vector<Lane> lanes;
 static std::vector<Warp> warps;
+size_t dynamic_size;
+static size_t room;                                   // threads for which there are stacks
 static int alive, arrived, barrier_line, votes[2];
-static unsigned generation;
-static unsigned long progress;
+static unsigned generation;                           // of the block's barrier
 static bool failed;
 static char message[1024];
-static const Kernel* running;
-static void** arguments;
+static const char stack_end[] = "the last bytes of a stack";
 
 // ---- switching stacks
-#if defined(__x86_64__)
+#ifndef CUDA_HOST_UCONTEXT
 static void* main_stack;
 extern "C" void cuda_host_switch(void** save, void* load) __attribute__((visibility("hidden")));
 asm(R"(
@@ -65,217 +67,277 @@ static std::vector<ucontext_t> contexts;
 static void enter();
 static void prepare(Lane& lane) {
     contexts.resize(lanes.size());
-    ucontext_t& context = contexts[lane.index];
+    ucontext_t& context = contexts[lane.number];
     getcontext(&context);
     context.uc_stack.ss_sp = lane.stack;
     context.uc_stack.ss_size = STACK;
     context.uc_link = nullptr;
     makecontext(&context, enter, 0);
 }
-static void to_lane() { swapcontext(&main_context, &contexts[current->index]); }
-static void to_main() { swapcontext(&contexts[current->index], &main_context); }
+static void to_lane() { swapcontext(&main_context, &contexts[current->number]); }
+static void to_main() { swapcontext(&contexts[current->number], &main_context); }
 #endif
 
 static void enter() {
     running->call(running->function, arguments);
     current->returned = true;
     --alive;
-    ++progress;
     for (;;) to_main();
 }
 
-void fault(const char* kind, const char* format, ...) {
-    if (!failed) {
-        char what[700];
-        va_list list;
-        va_start(list, format);
-        vsnprintf(what, sizeof what, format, list);
-        va_end(list);
-        snprintf(message, sizeof message, "%s|%s: %s, block (%u, %u, %u)", kind, running->name, what, block_now.x,
-                 block_now.y, block_now.z);
-    }
+static void fail(const char* rule, const char* format, va_list list) {
+    if (failed) return;
     failed = true;
+    int begun = snprintf(message, sizeof message, "%s|%s: ", rule, running->name);
+    int told = vsnprintf(message + begun, sizeof message - begun, format, list);
+    if (begun + told < (int)sizeof message)
+        snprintf(message + begun + told, sizeof message - begun - told, "; block (%u, %u, %u)", here.block.x,
+                 here.block.y, here.block.z);
+}
+static void fail(const char* rule, const char* format, ...) {
+    va_list list;
+    va_start(list, format);
+    fail(rule, format, list);
+    va_end(list);
+}
+
+void fault(const char* rule, const char* format, ...) {
+    va_list list;
+    va_start(list, format);
+    fail(rule, format, list);
+    va_end(list);
     for (;;) to_main();                               // this launch is over: nobody comes back here
 }
 
-// ---- what a thread asks about itself
-uint3 thread_idx() { return current->thread; }
-uint3 block_idx() { return block_now; }
-dim3 block_dim() { return block_size; }
-dim3 grid_dim() { return grid_size; }
-int lane() { return current->index % 32; }
-char* dynamic_shared() { return shared_dynamic; }
-
-// ---- barriers
-int sync_block(Vote vote, int predicate, int line) {
-    unsigned mine = generation;
-    if (arrived == 0) votes[mine & 1] = 0, barrier_line = line;
-    if (line != barrier_line)
-        fault("barrier", "threads of one block wait at different barriers (lines %d and %d)", barrier_line, line);
-    votes[mine & 1] += predicate;
+// ---- waiting
+static void wait(const unsigned& gate, const char* rule, int line) {
+    current->gate = &gate;
+    current->passed = gate;
+    current->rule = rule;
     current->line = line;
-    ++progress;
+    while (gate == current->passed) to_main();
+    current->gate = nullptr;
+}
+
+int sync_block(Vote vote, int predicate, int line) {
+    int& sum = votes[generation & 1];
+    if (arrived == 0) sum = 0, barrier_line = line;
+    if (line != barrier_line)
+        fault("barrier", "threads of one block wait at different barriers, lines %d and %d", barrier_line, line);
+    sum += predicate;
     if (++arrived == (int)lanes.size()) {
         arrived = 0;
         ++generation;
         check_sync_block();
     } else {
-        while (generation == mine) {
-            if (alive < (int)lanes.size())
-                fault("barrier", "thread %d waits at __syncthreads (line %d), which threads that returned never reach",
-                      current->index, line);
-            to_main();
-        }
+        wait(generation, "barrier", line);
     }
-    ++progress;
-    int sum = votes[mine & 1];
     return vote == Vote::all ? sum == (int)lanes.size() : vote == Vote::any ? sum > 0 : sum;
 }
 
-static Warp& meet(unsigned mask, int line, bool fence = false) {
-    int index = current->index / 32, me = current->index % 32;
-    Warp& warp = warps[index];
-    unsigned mine = warp.generation;
-    int count = std::min<int>(32, (int)lanes.size() - index * 32);
-    mask &= count == 32 ? ~0u : (1u << count) - 1;
-    current->line = line;
-    ++progress;
-    if (!(mask >> me & 1)) fault("warp", "lane %d is not in the mask it passed (line %d)", me, line);
-    if (warp.arrived == 0) warp.mask = mask;
-    else if (warp.mask != mask) fault("warp", "lanes of one warp passed different masks (line %d)", line);
-    if (++warp.arrived == __builtin_popcount(mask)) {
-        warp.arrived = 0;
-        ++warp.generation;
-        if (fence) check_sync_warp(index, mask);
-    } else {
-        while (warp.generation == mine) to_main();
+// The lanes of `mask` meet.  What each brings is in the slots of the meeting until it meets the others again.
+static uint64_t* meet(unsigned mask, int line, bool fence, uint64_t brings = 0) {
+    int number = current->number / 32, me = lane();
+    Warp& warp = warps[number];
+    mask &= ~0u >> (32 - warp.lanes);
+    if (!(mask >> me & 1)) fault("warp", "lane %d is not in the mask that it passes, line %d", me, line);
+    int lowest = __builtin_ctz(mask);
+    Meeting& meeting = warp.meetings[lowest];
+    for (unsigned others = warp.open; others; others &= others - 1) {
+        Meeting& other = warp.meetings[__builtin_ctz(others)];
+        if (!(other.mask & mask)) continue;
+        if (other.mask != mask)
+            fault("warp", "lanes of one warp pass different masks, %08x at line %d and %08x at line %d", other.mask,
+                  other.line, mask, line);
+        if (other.line != line)
+            fault("warp", "lanes of one warp meet at different lines, %d and %d", other.line, line);
     }
-    ++progress;
-    return warp;
+    uint64_t* slots = meeting.slots[meeting.generation & 1];
+    slots[me] = brings;
+    meeting.mask = mask;
+    meeting.line = line;
+    warp.open |= 1u << lowest;
+    if (++meeting.arrived == __builtin_popcount(mask)) {
+        meeting.arrived = 0;
+        warp.open &= ~(1u << lowest);
+        ++meeting.generation;
+        check_meeting(number, mask, fence);
+    } else {
+        wait(meeting.generation, "warp", line);
+    }
+    return slots;
 }
 
 void sync_warp(unsigned mask, int line) { meet(mask, line, true); }
 
 uint64_t exchange(unsigned mask, uint64_t value, int source, int line) {
-    int me = current->index % 32;
-    unsigned slot = warps[current->index / 32].generation & 1;
-    warps[current->index / 32].slots[slot][me] = value;
-    Warp& warp = meet(mask, line);
-    if (source < 0 || source > 31) source = me;
-    if (!(warp.mask >> source & 1)) fault("warp", "lane %d reads lane %d, outside the mask (line %d)", me, source, line);
-    return warp.slots[slot][source];
+    uint64_t* slots = meet(mask, line, false, value);
+    if (source < 0 || source > 31 || !(mask >> source & 1) || source >= warps[current->number / 32].lanes)
+        fault("warp", "lane %d reads lane %d, which is outside the mask %08x, line %d", lane(), source, mask, line);
+    return slots[source];
 }
 
 unsigned ballot(unsigned mask, int predicate, int line) {
-    unsigned slot = warps[current->index / 32].generation & 1, bits = 0;
-    warps[current->index / 32].slots[slot][current->index % 32] = predicate != 0;
-    Warp& warp = meet(mask, line);
-    for (int i = 0; i < 32; ++i)
-        if (warp.mask >> i & 1) bits |= (unsigned)warp.slots[slot][i] << i;
+    uint64_t* slots = meet(mask, line, false, predicate != 0);
+    unsigned bits = 0;
+    for (int i = 0; i < warps[current->number / 32].lanes; ++i)
+        if (mask >> i & 1) bits |= (unsigned)slots[i] << i;
     return bits;
 }
 
 void multiply_16x16x16(const float* a, const float* b, float* c, int line) {
-    int me = current->index % 32;
-    Warp& warp = warps[current->index / 32];
+    int me = lane();
+    Warp& warp = warps[current->number / 32];
+    if (warp.lanes < 32) fault("warp", "a product of matrices needs 32 lanes; the last warp of the block has %d",
+                               warp.lanes);
     for (int e = 0; e < 8; ++e) warp.a[e * 32 + me] = a[e], warp.b[e * 32 + me] = b[e];
-    meet(~0u, line);
+    meet(~0u, line, false);
     for (int e = 0; e < 8; ++e) {
         int row = (e * 32 + me) / 16, column = (e * 32 + me) % 16;
         for (int k = 0; k < 16; ++k) c[e] += warp.a[row * 16 + k] * warp.b[k * 16 + column];
     }
-    meet(~0u, line);
+    meet(~0u, line, false);
 }
 
-#ifndef CUDA_HOST_CHECKED
-void atomic_access(const volatile void*, size_t) {}
-#endif
-
-// ---- a launch
+// ---- a block
 static void poison(char* from, size_t size) { std::memset(from, 0xff, size); }       // NaN in every floating-point type
 
+// Nobody can go on: who waits, and for whom?
+static void stuck() {
+    auto waits = [](const Lane& l) { return !l.returned; };
+    const Lane& first = *std::find_if(lanes.begin(), lanes.end(), waits);
+    const Lane* missing = nullptr;
+    for (const Lane& other : lanes) {
+        bool expected = *first.rule == 'b' || (other.number / 32 == first.number / 32 &&
+                            reinterpret_cast<const Meeting*>(reinterpret_cast<const char*>(first.gate) -
+                                offsetof(Meeting, generation))->mask >> other.number % 32 & 1);
+        if (expected && !missing && (other.returned || other.gate != first.gate)) missing = &other;
+    }
+    const char* what = *first.rule == 'b' ? "at a barrier" : "for its warp";
+    if (missing->returned)
+        fail(first.rule, "thread %d waits %s, line %d, for thread %d, which has returned", first.number, what,
+             first.line, missing->number);
+    else
+        fail(first.rule, "thread %d waits %s, line %d, for thread %d, which waits %s, line %d", first.number, what,
+             first.line, missing->number, *missing->rule == 'b' ? "at a barrier" : "for its warp", missing->line);
+}
+
 static void run_block(const std::vector<int>& order) {
-    int count = (int)lanes.size();
-    alive = count;
+    alive = (int)lanes.size();
     arrived = 0;
-    generation = 0;
-    for (Warp& warp : warps) warp.arrived = 0, warp.generation = 0;
-    poison(__start_cuda_shared, __stop_cuda_shared - __start_cuda_shared);
-    poison(shared_dynamic, shared_dynamic_size);
-    for (Lane& lane : lanes) lane.returned = false, lane.line = 0, prepare(lane);
+    poison(running->shared_begin, running->shared_end - running->shared_begin);
+    poison(here.dynamic_shared, dynamic_size);
+    for (Lane& lane : lanes) {
+        lane.returned = false;
+        lane.gate = nullptr;
+        std::memcpy(lane.stack, stack_end, sizeof stack_end);
+        prepare(lane);
+    }
     check_block();
     while (alive && !failed) {
-        unsigned long before = progress;
+        bool ran = false;
         for (int i : order) {
-            current = &lanes[i];
-            if (!current->returned) to_lane();
+            Lane& lane = lanes[i];
+            if (lane.returned || (lane.gate && *lane.gate == lane.passed)) continue;
+            current = &lane;
+            here.thread = lane.thread;
+            here.number = i;
+            to_lane();
+            ran = true;
+            if (std::memcmp(lane.stack, stack_end, sizeof stack_end))
+                fail("stack", "thread %d needs more than %zu KiB for its local variables", i, STACK >> 10);
             if (failed) return;
         }
-        if (progress == before) {
-            for (Lane& lane : lanes)
-                if (!lane.returned) { current = &lane; break; }
-            snprintf(message, sizeof message, "barrier|%s: threads wait for each other for ever, the first of them "
-                     "(%d) at line %d, block (%u, %u, %u)", running->name, current->index, current->line, block_now.x,
-                     block_now.y, block_now.z);
-            failed = true;
-        }
+        if (!ran) stuck();
     }
     if (!failed) check_block_end();
 }
 
-static void shuffled(std::vector<int>& order, unsigned long seed) {
+// ---- a launch
+static void shuffle_order(std::vector<int>& order, unsigned long seed) {
     for (size_t i = order.size(); i > 1; --i) {
         seed = seed * 6364136223846793005ul + 1442695040888963407ul;
         std::swap(order[i - 1], order[(seed >> 33) % i]);
     }
+}
+// 0: as numbered, 1: backwards, else shuffled by it.
+static std::vector<int> in_turn(size_t count, unsigned long turn) {
+    std::vector<int> order(count);
+    std::iota(order.begin(), order.end(), 0);
+    if (turn == 1) std::reverse(order.begin(), order.end());
+    if (turn > 1) shuffle_order(order, turn);
+    return order;
+}
+
+static void hold_to_limits(const unsigned* grid, const unsigned* block, size_t dynamic) {
+    size_t threads = (size_t)block[0] * block[1] * block[2], shared = check_shared();
+    if (!grid[0] || !grid[1] || !grid[2] || !threads) fail("launch", "a grid or block of size 0");
+    if (grid[0] > 0x7fffffff || grid[1] > 65535 || grid[2] > 65535)
+        fail("launch", "a grid of (%u, %u, %u); at most (2147483647, 65535, 65535)", grid[0], grid[1], grid[2]);
+    if (block[0] > 1024 || block[1] > 1024 || block[2] > 64 || threads > 1024)
+        fail("launch", "a block of (%u, %u, %u); at most 1024 threads, 64 in z", block[0], block[1], block[2]);
+    if (threads > (size_t)running->threads)
+        fail("launch", "a block of %zu threads; __launch_bounds__ says %d", threads, running->threads);
+    if (shared > STATIC_SHARED)
+        fail("shared", "its variables take %zu bytes of shared memory; at most %zu", shared, STATIC_SHARED);
+    if (shared + dynamic > SHARED)
+        fail("shared", "%zu bytes of shared memory, %zu of them dynamic; at most %zu", shared + dynamic, dynamic, SHARED);
+}
+
+// Stacks stay from launch to launch.
+static void make_room(size_t threads) {
+    if (threads <= room) return;
+    if (stacks) munmap(stacks, STACK * room);
+    stacks = (char*)mmap(nullptr, STACK * threads, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                         -1, 0);
+    if (stacks == MAP_FAILED) stacks = nullptr, room = 0, fail("launch", "no memory for the stacks of its threads");
+    else room = threads;
 }
 
 }  // namespace cuda_host
 
 using namespace cuda_host;
 
-extern "C" const char* cuda_host_parameters(const char* name, int i) {
+CUDA_HOST_EXPORT const char* cuda_host_parameters(const char* name, int i) {
     for (const Kernel* k = kernels; k->name; ++k)
         if (!std::strcmp(k->name, name)) return k->parameters[i];
     return nullptr;
 }
 
-// 0, or the text of the fault.  `turn` 0: threads and blocks in order, 1: backwards, else shuffled by it.
-extern "C" const char* cuda_host_launch(const char* name, const unsigned* grid, const unsigned* block, size_t dynamic,
-                                        void** args, unsigned long turn) {
+// Null, or "rule|text" of the fault.
+CUDA_HOST_EXPORT const char* cuda_host_launch(const char* name, const unsigned* grid, const unsigned* block,
+                                              size_t dynamic, void** args, unsigned long turn) {
     for (running = kernels; running->name && std::strcmp(running->name, name);) ++running;
-    if (!running->name) return "name|no such kernel";
     arguments = args;
     failed = false;
-    grid_size = {grid[0], grid[1], grid[2]};
-    block_size = {block[0], block[1], block[2]};
-    int count = (int)(block[0] * block[1] * block[2]);
-    size_t blocks = (size_t)grid[0] * grid[1] * grid[2];
+    here = {};
+    here.grid_size = {grid[0], grid[1], grid[2]};
+    here.block_size = {block[0], block[1], block[2]};
+    hold_to_limits(grid, block, dynamic);
+    size_t count = (size_t)block[0] * block[1] * block[2];
+    if (!failed) make_room(count);
+    if (failed) return message;
+    dynamic_size = dynamic;
+    here.dynamic_shared = (char*)std::aligned_alloc(128, (dynamic + 255) / 128 * 128);
     lanes.assign(count, Lane{});
     warps.assign((count + 31) / 32, Warp{});
-    shared_dynamic_size = dynamic;
-    shared_dynamic = (char*)std::aligned_alloc(128, (dynamic + 255) / 128 * 128);
-    char* stacks = (char*)mmap(nullptr, STACK * count, PROT_READ | PROT_WRITE,
-                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    std::vector<int> order(count);
-    std::iota(order.begin(), order.end(), 0);
-    if (turn == 1) std::reverse(order.begin(), order.end());
-    if (turn > 1) shuffled(order, turn);
-    for (int i = 0; i < count; ++i) {
+    for (size_t i = 0; i < warps.size(); ++i) warps[i].lanes = (int)std::min<size_t>(32, count - i * 32);
+    for (size_t i = 0; i < count; ++i) {
         unsigned u = (unsigned)i;
-        lanes[i].index = i;
+        lanes[i].number = (int)i;
         lanes[i].stack = stacks + STACK * i;
         lanes[i].thread = {u % block[0], u / block[0] % block[1], u / (block[0] * block[1])};
     }
     check_launch();
-    for (size_t b = 0; b < blocks && !failed; ++b) {
-        block_number = turn == 1 ? blocks - 1 - b : b;
-        block_now = {(unsigned)(block_number % grid[0]), (unsigned)(block_number / grid[0] % grid[1]),
-                     (unsigned)(block_number / grid[0] / grid[1])};
+    const std::vector<int> order = in_turn(count, turn);
+    for (int b : in_turn((size_t)grid[0] * grid[1] * grid[2], turn)) {
+        block_number = (unsigned long)b;
+        here.block = {b % grid[0], b / grid[0] % grid[1], b / grid[0] / grid[1]};
         run_block(order);
+        if (failed) break;
     }
-    if (!failed) check_launch_end();
-    munmap(stacks, STACK * count);
-    std::free(shared_dynamic);
+    current = nullptr;
+    check_launch_end(failed);
+    std::free(here.dynamic_shared);
     return failed ? message : nullptr;
 }

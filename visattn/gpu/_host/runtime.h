@@ -2,50 +2,66 @@
 #pragma once
 #include "cuda.h"
 
+#include <vector>
+
 namespace cuda_host {
 
 struct Lane {                                         // one CUDA thread: a fiber
     void* stack_pointer;
     char* stack;
-    int index;                                        // in its block
     uint3 thread;
+    int number;                                       // in its block
     bool returned;
-    int line;                                         // of the barrier at which it waits
+    // While it waits: for `*gate` to move on from `passed`; at which line, at a barrier or in its warp.
+    const unsigned* gate;
+    unsigned passed;
+    int line;
+    const char* rule;
+};
+
+struct Meeting {                                      // of the lanes of one mask, again and again
+    unsigned mask, generation;
+    int arrived, line;
+    uint64_t slots[2][32];                            // what each brings; the next meeting writes to the other half
 };
 
 struct Warp {
-    int arrived;
-    unsigned generation, mask;
-    uint64_t slots[2][32];
-    float a[256], b[256], c[256];
+    int lanes;
+    unsigned open;                                    // meetings where lanes wait, by the lowest lane of their masks
+    Meeting meetings[32];
+    float a[256], b[256];                             // of a product of matrices
 };
 
-extern Lane* current;
-extern uint3 block_now;
-extern dim3 block_size, grid_size;
-extern char* shared_dynamic;
-extern size_t shared_dynamic_size;
-extern unsigned long block_number;
-
 constexpr size_t STACK = 64 << 10;
+constexpr size_t STATIC_SHARED = 48 << 10, SHARED = 227 << 10;                     // bytes a block may have
 
-[[noreturn]] void fault(const char* kind, const char* format, ...) __attribute__((format(printf, 2, 3)));
+extern Lane* current;                                 // null outside a launch
+extern std::vector<Lane> lanes;
+extern const Kernel* running;
+extern void** arguments;
+extern char* stacks;
+extern unsigned long block_number;
+extern size_t dynamic_size;
+
+[[noreturn]] void fault(const char* rule, const char* format, ...) __attribute__((format(printf, 2, 3)));
 
 #ifdef CUDA_HOST_CHECKED
 // checks.cc
-void check_launch();
+size_t check_shared();                                // bytes of the kernel's __shared__ variables
+void check_launch();                                  // brings the arguments into buffers of its own
 void check_block();                                   // before the first thread of a block
 void check_block_end();
 void check_sync_block();                              // all threads of the block have arrived
-void check_sync_warp(int warp, unsigned mask);        // all lanes of the mask have arrived
-void check_launch_end();
+void check_meeting(int warp, unsigned mask, bool fence);                           // all lanes of the mask have
+void check_launch_end(bool failed);
 #else
+inline size_t check_shared() { return running->shared_end - running->shared_begin; }
 inline void check_launch() {}
 inline void check_block() {}
 inline void check_block_end() {}
 inline void check_sync_block() {}
-inline void check_sync_warp(int, unsigned) {}
-inline void check_launch_end() {}
+inline void check_meeting(int, unsigned, bool) {}
+inline void check_launch_end(bool) {}
 #endif
 
 }  // namespace cuda_host
