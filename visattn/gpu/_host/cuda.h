@@ -160,6 +160,9 @@ inline float __fdividef(float x, float y) { return x / y; }
 inline float rsqrtf(float x) { return 1.f / sqrtf(x); }
 inline float __frcp_rn(float x) { return 1.f / x; }
 inline float __fmaf_rn(float x, float y, float z) { return fmaf(x, y, z); }
+// Not inlined, so that the compiler cannot join them to a fused multiply-add.
+__attribute__((noinline)) inline float __fmul_rn(float x, float y) { return x * y; }
+__attribute__((noinline)) inline float __fadd_rn(float x, float y) { return x + y; }
 inline int __float_as_int(float x) { int i; std::memcpy(&i, &x, 4); return i; }
 inline float __int_as_float(int i) { float x; std::memcpy(&x, &i, 4); return x; }
 inline unsigned __float_as_uint(float x) { return (unsigned)__float_as_int(x); }
