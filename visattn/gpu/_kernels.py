@@ -39,6 +39,8 @@ ALLOWED = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.
 ONCE = ("threads", "reads", "writes", "shared", "blocks", "fma per load", "tensor cores")
 
 KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\(([^)]*)\)\s*)?(\w+)\s*\(([^)]*)\)')
+INCLUDED = re.compile(r'^[ \t]*#\s*include\s+"(\w+\.cuh)"', re.M)
+CHOICE = re.compile(r"\(([^()?:]+)\?([^()?:]+):([^()?:]+)\)")
 DEFAULT = re.compile(r"^[ \t]*#\s*define[ \t]+(\w+)[ \t]+(.+?)[ \t]*(?://.*)?$", re.M)
 DIRECTIVE = re.compile(r"\s*(?://|#): (compile|threads|reads|writes|shared|blocks|fma per load|tensor cores)\b\s*(.*)")
 BLOCKS = re.compile(r"(\d+) because (\S.*)")
@@ -130,8 +132,8 @@ class Header(NamedTuple):
 
     def names(self, defines: Mapping[str, Any]) -> dict[str, Any]:
         """What expressions over defines alone may name."""
-        found: dict[str, Any] = {}
-        for name, value in {**self.defaults, **defines}.items():
+        found = {name: value for name, value in defines.items() if not isinstance(value, str)}
+        for name, value in {**defines, **{k: v for k, v in self.defaults.items() if k not in defines}}.items():
             found[name] = _number(value, found)
         found["real"] = SIZES.get(str(defines.get("Real", self.defaults.get("Real", "float"))), 4)
         return found
@@ -184,9 +186,10 @@ def read(path: Path) -> Kernels:
     places = _numba(text) if path.suffix == ".py" else _cuda(text)
     if not places:
         raise HeaderError(path, 1, "no kernel here")
-    defaults: dict[str, str] = {"Real": "float"}
-    for name, value in DEFAULT.findall(text):
+    defaults: dict[str, str] = {}
+    for name, value in DEFAULT.findall(_included(path, text) + text):
         defaults.setdefault(name, value)
+    defaults.setdefault("Real", "float")
     sets, since, said = [], [], {}
     for i, line in enumerate(lines, 1):
         if re.match(r"\s*(?://|#):", line) is None:
@@ -296,12 +299,24 @@ def _compile(path: Path, line: int, text: str) -> tuple[dict[str, str], int]:
     return defines, since
 
 
+def _included(path: Path, text: str) -> str:
+    """The headers of ours that a file includes, and theirs."""
+    found = ""
+    for name in INCLUDED.findall(text):
+        header = Path(__file__).parent / name
+        if header.exists():
+            its = header.read_text(encoding="utf-8")
+            found += _included(header, its) + its + "\n"
+    return found
+
+
 def _number(value: Any, names: Mapping[str, Any]) -> Any:
-    """A define as a number where it is one: 32, (TILE + 1), or another define; else the word itself."""
+    """A define as a number where it is one: 32, (TILE / 16), (A > B ? A : B), or another define; else the word itself."""
     if not isinstance(value, str):
         return value
+    python = re.sub(r"(?<!/)/(?!/)", "//", CHOICE.sub(r"((\2) if (\1) else (\3))", value))
     try:
-        return Formula(value, set(names), Path("define"), 0)(names)
+        return Formula(python, set(names), Path("define"), 0)(names)
     except HeaderError:
         return value
 
