@@ -30,12 +30,12 @@ HERE = Path(__file__).parent
 GPU = HERE.parent                                                   # common.cuh is there
 FLAGS = ("-std=c++20", "-march=native", "-fno-strict-aliasing", "-fPIC", "-fvisibility=hidden", "-w")
 FAST = ("-O2",)
-CHECKED = ("-O1", "-g", "-DCUDA_HOST_CHECKED", "-fsanitize=thread",
+CHECKED = ("-O1", "-gdwarf-4", "-DCUDA_HOST_CHECKED", "-fsanitize=thread",
            "-fsanitize=bounds,alignment,signed-integer-overflow,shift,integer-divide-by-zero")
 LETTERS = {"float32": "f", "float64": "d", "float16": "e", "bfloat16": "E", "bool": "?", "uint8": "B", "int32": "i",
            "uint32": "I", "int64": "q"}
-KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\((?P<threads>(?:[^()]|\([^()]*\))*)\)\s*)?'
-                    r'(?P<name>\w+)\s*\((?P<parameters>[^)]*)\)')
+BOUNDS = r"__launch_bounds__\s*\((?P<threads>(?:[^()]|\([^()]*\))*)\)\s*"
+KERNEL = re.compile(rf'extern\s+"C"\s+__global__\s+void\s+(?:{BOUNDS})?(?P<name>\w+)\s*\((?P<parameters>[^)]*)\)')
 DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\s*\(\s*\d+\s*\)\s*)?([\w:<> ]+?)\s+(\w+)\s*\[\s*\]\s*;")
 _building, _launching = threading.Lock(), threading.Lock()
 
@@ -49,7 +49,7 @@ class DoesNotCompile(RuntimeError):
 
 
 class KernelFault(RuntimeError):
-    """A kernel broke a rule of CUDA.  `kind` is the rule: barrier, warp, race, bounds, unwritten, address
+    """A kernel broke a rule of CUDA.  `kind` is the rule: barrier, warp, race, bounds, const, unwritten, address
     (alignment), overflow (of integers), shared (too much of it), stack, launch (its sizes)."""
 
     def __init__(self, kind: str, text: str):
@@ -168,7 +168,7 @@ def _table(text: str) -> str:
     for name, threads in ((kernel["name"], kernel["threads"]) for kernel in KERNEL.finditer(text)):
         declared += [f'extern char {end}_cuda_shared_{name}[] __attribute__((weak, visibility("hidden")));'
                      for end in ("__start", "__stop")]
-        listed.append(f'    kernel("{name}", {name}, {(threads or "1024").partition(",")[0]}, '
+        listed.append(f'    kernel("{name}", ::{name}, {(threads or "1024").partition(",")[0]}, '
                       f"__start_cuda_shared_{name}, __stop_cuda_shared_{name}),")
     return "\n".join([*declared, "namespace cuda_host { const Kernel kernels[] = {", *listed, "    {}}; }"])
 
@@ -225,6 +225,7 @@ class Kernels:
         pointers = (ctypes.c_void_p * max(len(kept), 1))(*(ctypes.addressof(k) for k in kept))
         with _launching:                                            # a library has room for one launch at a time
             if self.checked:
+                self.library.cuda_host_prepare()
                 for i, (a, letters) in enumerate(zip(args, expected)):
                     self._tell_array(i, a, constant=letters[1:2] == "c")
             told = self.library.cuda_host_launch(name.encode(), (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*block),
@@ -238,7 +239,8 @@ class Kernels:
 
     def _tell_variables(self) -> None:
         """Where the kernels' __shared__ variables lie, from the library's table of symbols."""
-        table = subprocess.run(["nm", "--demangle", "--format=sysv", str(self.path)], capture_output=True, text=True, check=True)
+        table = subprocess.run(["nm", "--demangle", "--format=sysv", str(self.path)], capture_output=True, text=True,
+                               check=True)
         for line in table.stdout.splitlines():
             symbol, value, _, kind, size, *_, section = (*map(str.strip, line.split("|")), *[""] * 6)[:7]
             if section.startswith("cuda_shared_") and kind == "OBJECT" and size and "cuda_host_gap_" not in symbol:

@@ -121,16 +121,21 @@ static std::string thread_name(int number) {
 static std::string place(const Region& r) {
     return r.argument < 0 ? "shared " + r.name : "<argument " + std::to_string(r.argument) + ">";
 }
+static std::string element(const Region& r, Address at) {
+    return r.argument < 0 ? "byte " + std::to_string(at - r.begin) + " of " + place(r)
+                          : place(r) + "[" + std::to_string((at - r.begin) / r.item) + "]";
+}
 static const char* verb(Kind kind) { return kind == reads ? "reads" : kind == writes ? "writes" : "updates"; }
 
 [[noreturn]] static void out_of_bounds(Address at, size_t size, Kind kind, Address pc) {
     std::string who = thread_name(current->number), where = "where no array lies";
     size_t nearest = 1 << 30;
     for (const Region& r : regions) {
-        size_t past = at + size > r.end && at >= r.begin ? std::max(at, r.end) - r.end : nearest;
-        size_t before = at < r.begin ? r.begin - at : nearest;
-        if (past < nearest) nearest = past, where = std::to_string(past) + " bytes past the end of " + place(r);
+        size_t past = at >= r.begin ? std::max(at, r.end) - r.end : nearest, before = at < r.begin ? r.begin - at : nearest;
         if (before < nearest) nearest = before, where = std::to_string(before) + " bytes before " + place(r);
+        if (past < nearest) nearest = past, where = (past ? std::to_string(past) + " bytes" : std::string("right")) +
+                                                    " past the end of " + place(r);
+        if (at < r.end && at + size > r.end) where = "across the end of " + place(r);
     }
     if (at < 4096) where = "through a null pointer";
     if (at - (Address)stacks < STACK * lanes.size())
@@ -217,8 +222,8 @@ static int somebody(const Accesses& a) {              // other than me
 [[noreturn]] static void race(const Region& r, Address at, unsigned site, unsigned its_phase, int thread,
                               unsigned its_site) {
     std::string me = thread_name(current->number), other = who(its_phase, thread);
-    fault("race", "%s %s %s at byte %zu, <pc %lx>, and %s %s it, <pc %lx>: nothing orders the two", me.c_str(),
-          verb(sites[site].kind), place(r).c_str(), at - r.begin, sites[site].pc - (Address)__ehdr_start, other.c_str(),
+    fault("race", "%s %s %s at <pc %lx>, %s %s it at <pc %lx>, and nothing orders the two", me.c_str(),
+          verb(sites[site].kind), element(r, at).c_str(), sites[site].pc - (Address)__ehdr_start, other.c_str(),
           verb(sites[its_site].kind), sites[its_site].pc - (Address)__ehdr_start);
 }
 
@@ -234,11 +239,27 @@ static void refine(Region& r, Address at, size_t size) {
     }
 }
 
-[[noreturn]] static void unwritten(const Region& r, Address at, unsigned site) {
-    fault("unwritten", "%s %s byte %zu of %s at <pc %lx>, which nobody has written",
-          thread_name(current->number).c_str(), verb(sites[site].kind), at - r.begin, place(r).c_str(),
-          sites[site].pc - (Address)__ehdr_start);
+// Who reads what nobody has written may have come too early: then somebody writes it yet, and that is a race.  So the
+// text waits: for the next barrier, with a global array for the end of the launch.
+static char early[512];
+static uint3 early_block;
+static bool early_shared;
+
+static void unwritten(const Region& r, Address at, unsigned site) {
+    if (*early) return;
+    early_block = here.block;
+    early_shared = r.argument < 0;
+    snprintf(early, sizeof early, "unwritten|%s: %s %s %s at <pc %lx>, which nobody has written", running->name,
+             thread_name(current->number).c_str(), verb(sites[site].kind), element(r, at).c_str(),
+             sites[site].pc - (Address)__ehdr_start);
 }
+static void still_unwritten(bool shared) { if (*early && early_shared == shared) fail("unwritten", "%s", early); }
+const char* check_cause(const char* rule) {
+    if (!*early || !std::strcmp(rule, "race")) return nullptr;
+    here.block = early_block;
+    return early;
+}
+
 static bool never_written(const Region& r, const Cell& c, Address at) {
     if (r.argument < 0) return c.write.phase < first_phase;
     if (c.write.phase || c.atomics.phase) return false;
@@ -370,6 +391,7 @@ void check_block() {
 }
 void check_sync_block() {
     ++phase;
+    still_unwritten(true);
     for (size_t w = 0; w < logs.size(); ++w) lay_side_by_side((int)w);
 }
 void check_block_end() { check_sync_block(); }
@@ -387,20 +409,20 @@ void check_meeting(int warp, unsigned mask, bool fence) {
     for (int i = 0; i < 32; ++i)
         if (mask >> i & 1) std::memcpy(order.known[i], joined, sizeof joined);
 }
-void check_launch_end(bool failed) {
+void check_launch_end() {
+    still_unwritten(false);
     for (Argument& a : given) {
         const Region& r = *a.region;
         Address begin = *(Address*)arguments[a.number];
         if (a.constant) continue;
         std::memcpy(a.data, (void*)begin, a.bytes);
-        for (Address at = begin; !failed && at < begin + a.bytes; at += a.item)
+        for (Address at = begin; at < begin + a.bytes; at += a.item)
             moved[a.number].unwritten += r.cells ? never_written(r, r.cells[(at - r.begin) >> r.grain], at)
                                                  : r.blank || (r.shows && all_ones(at, a.item));
     }
     for (Region& r : regions) std::free(r.cells);
     regions.clear();
     munmap(reserved, reserved_size);
-    given.clear();
 }
 
 // ---- the compiler's hooks
@@ -430,8 +452,8 @@ static inline void access(const volatile void* address, size_t size, Kind kind, 
         if (!r) return;
     }
     if (kind != reads && r->constant)
-        fault("bounds", "%s %s %s at <pc %lx>, which is const", thread_name(current->number).c_str(), verb(kind),
-              place(*r).c_str(), pc - (Address)__ehdr_start);
+        fault("const", "%s %s %s at <pc %lx>, which is const", thread_name(current->number).c_str(), verb(kind),
+              element(*r, at).c_str(), pc - (Address)__ehdr_start);
     if (size <= 16 && at % size)
         fault("address", "%s %s %zu bytes of %s at <pc %lx>, at an address that is no multiple of %zu",
               thread_name(current->number).c_str(), verb(kind), size, place(*r).c_str(), pc - (Address)__ehdr_start, size);
@@ -451,7 +473,8 @@ Here now() { return here; }
 
 struct Source { const char* file; unsigned line, column; };
 [[noreturn]] static void undefined(const char* rule, const Source* at, const char* what) {
-    fault(rule, "%s %s, %s:%u", thread_name(current->number).c_str(), what, at->file, at->line);
+    const char* file = std::strrchr(at->file, '/');
+    fault(rule, "%s %s at %s:%u", thread_name(current->number).c_str(), what, file ? file + 1 : at->file, at->line);
 }
 
 }  // namespace cuda_host
@@ -459,6 +482,7 @@ struct Source { const char* file; unsigned line, column; };
 using namespace cuda_host;
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
+EXPORT void cuda_host_prepare() { given.clear(), *early = 0; }
 EXPORT void cuda_host_array(int number, char* data, size_t bytes, size_t item, int shows, int constant) {
     given.push_back({number, data, bytes, item, shows != 0, constant != 0, nullptr});
 }

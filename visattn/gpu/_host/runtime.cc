@@ -85,26 +85,27 @@ static void enter() {
     for (;;) to_main();
 }
 
-static void fail(const char* rule, const char* format, va_list list) {
+static void fail_with(const char* rule, const char* format, va_list list) {
     if (failed) return;
     failed = true;
+    if (const char* cause = check_cause(rule)) {
+        snprintf(message, sizeof message, "%s", cause);
+        return;
+    }
     int begun = snprintf(message, sizeof message, "%s|%s: ", rule, running->name);
-    int told = vsnprintf(message + begun, sizeof message - begun, format, list);
-    if (begun + told < (int)sizeof message)
-        snprintf(message + begun + told, sizeof message - begun - told, "; block (%u, %u, %u)", here.block.x,
-                 here.block.y, here.block.z);
+    vsnprintf(message + begun, sizeof message - begun, format, list);
 }
-static void fail(const char* rule, const char* format, ...) {
+void fail(const char* rule, const char* format, ...) {
     va_list list;
     va_start(list, format);
-    fail(rule, format, list);
+    fail_with(rule, format, list);
     va_end(list);
 }
 
 void fault(const char* rule, const char* format, ...) {
     va_list list;
     va_start(list, format);
-    fail(rule, format, list);
+    fail_with(rule, format, list);
     va_end(list);
     for (;;) to_main();                               // this launch is over: nobody comes back here
 }
@@ -337,7 +338,10 @@ CUDA_HOST_EXPORT const char* cuda_host_launch(const char* name, const unsigned* 
         if (failed) break;
     }
     current = nullptr;
-    check_launch_end(failed);
+    check_launch_end();
     std::free(here.dynamic_shared);
-    return failed ? message : nullptr;
+    if (!failed) return nullptr;
+    size_t told = std::strlen(message);
+    snprintf(message + told, sizeof message - told, "; block (%u, %u, %u)", here.block.x, here.block.y, here.block.z);
+    return message;
 }

@@ -43,6 +43,7 @@ extern char* stacks;
 extern unsigned long block_number;
 extern size_t dynamic_size;
 
+void fail(const char* rule, const char* format, ...) __attribute__((format(printf, 2, 3)));    // the launch is over
 [[noreturn]] void fault(const char* rule, const char* format, ...) __attribute__((format(printf, 2, 3)));
 
 #ifdef CUDA_HOST_CHECKED
@@ -53,7 +54,8 @@ void check_block();                                   // before the first thread
 void check_block_end();
 void check_sync_block();                              // all threads of the block have arrived
 void check_meeting(int warp, unsigned mask, bool fence);                           // all lanes of the mask have
-void check_launch_end(bool failed);
+void check_launch_end();
+const char* check_cause(const char* rule);            // text of an earlier fault that may have led to one of this rule
 #else
 inline size_t check_shared() { return running->shared_end - running->shared_begin; }
 inline void check_launch() {}
@@ -61,7 +63,8 @@ inline void check_block() {}
 inline void check_block_end() {}
 inline void check_sync_block() {}
 inline void check_meeting(int, unsigned, bool) {}
-inline void check_launch_end(bool) {}
+inline void check_launch_end() {}
+inline const char* check_cause(const char*) { return nullptr; }
 #endif
 
 }  // namespace cuda_host

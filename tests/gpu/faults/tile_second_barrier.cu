@@ -1,0 +1,17 @@
+// Every block goes over x in tiles; a tile is read before everybody has written its part.
+//: caught race
+//: launch grid 3 block 64 n 150
+extern "C" __global__ void __launch_bounds__(64) tile_second_barrier(const float* x, float* y, int n) {
+    __shared__ float tile[64];
+    float sum = 0.f;
+    for (int first = 0; first < n; first += 64) {
+        __syncthreads();
+        tile[threadIdx.x] = first + threadIdx.x < n ? x[first + threadIdx.x] : 0.f;
+#ifndef FAULT
+        __syncthreads();
+#endif
+        for (int i = 0; i < 64; ++i) sum += tile[i] * (i + threadIdx.x);
+    }
+    int own = blockIdx.x * 64 + threadIdx.x;
+    if (own < n) y[own] = sum;
+}
