@@ -11,7 +11,8 @@ as their operators: `models.vit.forward(x, p, F=visattn.gpu)`.
     version 1   a Numba CUDA kernel that reads like the NumPy
     version 2 … CUDA C++
 
-`visattn.gpu.choose()` says where kernels would run and why; `visattn.gpu.use("host")` runs them on the CPU.
+`visattn.gpu.choose()` says where kernels would run and why; `visattn.gpu.use("host")` runs them on the CPU, and
+`visattn.gpu.count(function, …)` tells there what they move, and where they break a rule of CUDA.
 """
 
 import functools
@@ -22,9 +23,10 @@ from types import ModuleType
 from typing import Any
 
 from visattn import ops
+from visattn.gpu._count import count, kernels
 from visattn.gpu._device import Choice, NoDevice, choose, use
 
-__all__ = ["Choice", "NoDevice", "choose", "twins", "use"]
+__all__ = ["Choice", "NoDevice", "choose", "count", "kernels", "twins", "use"]
 
 
 @functools.cache
