@@ -60,7 +60,7 @@ IN: dict[str, dict[str, tuple[str, ...]]] = {
     "squeeze_excite": {"w1": ("fc1", "w_reduce"), "w2": ("fc2", "w_expand")},
 }
 # What the arrays of an output are called, where there are several.
-OUTPUTS = {"lstm_cell": ("h", "c")}
+OUTPUTS = {"lstm_cell": ("h", "c"), "flash": ("o", "lse"), "merge": ("o", "lse")}
 
 
 def spec_of(op: ModuleType, *, file: str = "", module: str = "", name: str = "", backward: str = "",

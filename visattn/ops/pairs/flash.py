@@ -23,6 +23,9 @@ Differs from the paper: u is divided by l once, at the end, as in Dao, "FlashAtt
 above the diagonal of a causal mask are left out; lse is an output, with a gradient of its own.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -30,6 +33,10 @@ import numpy as np
 from visattn.ops._broadcast import unbroadcast
 from visattn.ops._contract import Array, Bool, Float, checked, require
 from visattn.ops.pairs.attention import weigh
+
+# Heads share the processors where BLAS keeps to one thread, which is best for tiles; its threads would be in the way.
+ONE = os.environ.get("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS")) == "1"
+THREADS = os.cpu_count() if ONE else 1
 
 
 class Cache(NamedTuple):
@@ -91,7 +98,7 @@ def forward(
             o[head][rows] = u / l
             lse[head][rows] = (m + np.log(l))[:, 0]
 
-    each(attend, q)
+    each(attend, q, 1)
     return (o, lse), cache
 
 
@@ -115,6 +122,7 @@ def backward(
     dbias = None if bias is None else np.zeros_like(bias)
     delta = (do * o).sum(-1) - dlse                                                 # (*B, Gq, T)
     height, width = sides(cache)
+    R = q.shape[-3] // k.shape[-3]                                                  # heads that write to one dk
 
     def differentiate(head):
         room, room2 = np.zeros_like(q, shape=(2, height, width))
@@ -139,7 +147,7 @@ def backward(
                 dqs += scale * weigh(da, part(k, head, q)[cols], allowed)
                 dks += scale * weigh(da.T, q[head][rows], turned)
 
-    each(differentiate, q)
+    each(differentiate, q, R if bias is None else max(lse.size, 1))
     return (dq, dk, dv) if bias is None else (dq, dk, dv, dbias)
 
 
@@ -176,15 +184,18 @@ def last_key(cache, rows):
 
 
 def sides(cache):
-    return (256, 512) if cache.tile is None else cache.tile
+    """Rows and columns of a tile: as asked for, or what stays in a processor's cache; never more than there are."""
+    height, width = cache.tile or (512, 512)
+    return min(height, cache.q.shape[-2]), min(width, cache.k.shape[-2])
 
 
 def blocks(n, size):
     """The first n in slices of this size; the last may be shorter."""
-    return [slice(i, min(i + size, n)) for i in range(0, n, size)]
+    return [slice(i, min(i + size, n)) for i in range(0, n, size or 1)]
 
 
 def corner(room, rows, cols):
+    """As much of a tile's memory as these queries and keys take."""
     return room[:rows.stop - rows.start, :cols.stop - cols.start]
 
 
@@ -203,9 +214,17 @@ def or_zero(m):
     return np.where(m == -np.inf, 0, m)
 
 
-def each(work, q):
-    for head in np.ndindex(*q.shape[:-2]):
-        work(head)
+def each(work, q, run):
+    """work(head) for every head of q; a run of heads, which write to one place, one after the other."""
+    heads = list(np.ndindex(*q.shape[:-2]))
+    if THREADS == 1 or q.shape[-2] < 128 or type(q) is not np.ndarray:                          # on a GPU, or tiny
+        for head in heads:
+            work(head)
+        return
+    with ThreadPoolExecutor(THREADS) as pool:
+        for job in [pool.submit(copy_context().run, list, map(work, heads[i:i + run]))          # under our np.errstate
+                    for i in range(0, len(heads), run)]:
+            job.result()
 
 
 def example(rng):
