@@ -6,9 +6,10 @@
     python lessons/build.py --check         execute everything, write nothing; exit status 1 where something is stale
 
 In a lesson a block that opens with ```python path/to/module.py:name is a quotation: exactly the source of that
-function, which the notebook shows from the installed package.  Every other ```python block is an example, a cell of
-the notebook.  A picture on the line after an example, ![words](figures/name.png), is the figure which that cell
-draws: the notebook draws it itself, so there the line is left out.
+function, which the notebook shows from the installed package; ```cpp path/to/file.cu:name is that of a kernel.  Every
+other ```python block is an example, a cell of the notebook.  A picture on the line after an example,
+![words](figures/name.png), is the figure which that cell draws: the notebook draws it itself, so there the line is
+left out.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from visattn import lessons
 
 HERE = Path(__file__).parent
 NOTEBOOKS = HERE.parent / "notebooks"
-BLOCK = re.compile(r"^```python *(\S*)\n(.*?)^```\n", re.M | re.S)
+BLOCK = re.compile(r"^```(?:python|cpp(?= +\S)) *(\S*)\n(.*?)^```\n", re.M | re.S)
 PICTURE = re.compile(r"^!\[[^]]*\]\((figures/[\w-]+\.png)\)\n", re.M)
 COLOURS = 96                             # of a figure: enough for a photograph, dithered
 NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
@@ -45,7 +46,7 @@ def with_quotations(text):
     """The lesson with every quotation as the source is today."""
     def today(match):
         where = match[1]
-        return f"```python {where}\n{lessons.source(where)}```\n" if where else match[0]
+        return f"{match[0].partition(where)[0]}{where}\n{lessons.source(where)}```\n" if where else match[0]
 
     return BLOCK.sub(today, text)
 

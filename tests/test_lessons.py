@@ -2,13 +2,15 @@
 
 import ast
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from visattn import lessons
+from visattn import lessons, ops
+from visattn.gpu._host import KernelFault
 
 ROOT = Path(lessons.__file__).parents[1]
 
@@ -54,12 +56,13 @@ def test_examples_run_and_exercises_are_solvable(lesson, monkeypatch):
 
     solved, caught, mistakes = vars(solutions(lesson)), set(), set()
     for (forward, backward, *args), options in judged:
-        names = forward.__name__, backward.__name__
+        names = [forward.__name__, *([backward.__name__] if backward else [])]
         assert lessons.verdict(forward, backward, *args, **options) == "nothing is written here yet", names
-        right = [solved.get(names[0], forward), solved[names[1]]]
+        right = [solved.get(names[0], forward), backward and solved[names[1]]]
+        assert right != [forward, backward], names
         assert lessons.verdict(*right, *args, **options) is None, names
-        wrong = [(k, name) for k in (0, 1) for name in solved if name.startswith(f"{names[k]}_")]
-        assert wrong, f"no mistake is known for {names[1]}"
+        wrong = [(k, name) for k in range(len(names)) for name in solved if name.startswith(f"{names[k]}_")]
+        assert wrong, f"no mistake is known for {names[-1]}"
         for k, name in wrong:
             mistaken = [*right[:k], solved[name], *right[k + 1:]]
             mistakes.add(name)
@@ -156,6 +159,12 @@ class TestBuilder:
         assert fresh == self.text.replace("old\n", lessons.source("visattn/ops/_broadcast.py:unbroadcast"))
         assert build.with_quotations(fresh) == fresh
 
+    def test_quotes_kernels_as_cpp_and_leaves_other_cpp_alone(self):
+        text = "```cpp visattn/gpu/common.cuh:warp_max\n```\n\n```cpp\nint i;\n```\n"
+        fresh = build.with_quotations(text)
+        assert fresh == text.replace("warp_max\n", f"warp_max\n{lessons.source('visattn/gpu/common.cuh:warp_max')}")
+        assert [where for where, _ in build.blocks(fresh)] == ["visattn/gpu/common.cuh:warp_max"]
+
     def test_makes_a_cell_of_each_block(self):
         pytest.importorskip("jupytext")
         cells = build.sources(build.notebook(self.text))
@@ -189,6 +198,31 @@ def test_a_quotation_is_shown_as_it_is_installed():
     assert re.sub("<[^>]+>", "", html).count("\n") >= repr(shown).count("\n")
 
 
+class TestSource:
+    def test_of_a_function_is_what_python_says(self):
+        assert lessons.source("visattn/ops/pairs/attention.py:forward") == inspect.getsource(inspect.unwrap(
+            ops.attention.forward))
+
+    @pytest.mark.parametrize("file", sorted((ROOT / "visattn" / "gpu").rglob("*.cu")), ids=lambda file: file.stem)
+    def test_of_a_kernel_is_its_comment_and_its_body(self, file):
+        text = file.read_text(encoding="utf-8")
+        for name in re.findall(r'extern "C" __global__ void (?:__launch_bounds__\(.+?\) )?(\w+)\(', text):
+            found = lessons.source(f"{file.relative_to(ROOT)}:{name}")
+            assert found in text
+            assert found.startswith("//")
+            assert found.endswith("\n}\n")
+            assert found.count("__global__") == found.count("\n}\n") == 1
+            assert name in found
+
+    def test_of_a_function_on_one_line(self):
+        assert lessons.source("visattn/gpu/flash.cuh:or_zero").count("\n") == 2        # the comment, too
+
+    @pytest.mark.parametrize("where", ["visattn/gpu/common.cuh:warp_min", "visattn/tree.py:nothing"])
+    def test_of_what_is_not_there_is_an_error(self, where):
+        with pytest.raises(LookupError, match=f"has no {where.partition(':')[2]}"):
+            lessons.source(where)
+
+
 class TestJudge:
     x = (np.arange(6.0).reshape(2, 3),)
 
@@ -214,6 +248,24 @@ class TestJudge:
     ])
     def test_judges_forward_where_that_is_asked(self, forward, says):
         assert says in lessons.verdict(forward, lambda dy, x: (2 * x * dy,), self.x, y=self.x[0] ** 2)
+
+    @pytest.mark.parametrize(("forward", "says"), [
+        (lambda x: x**2, None),
+        (lambda x: x[:1] ** 2, "shape (1, 3), expected (2, 3)"),
+        (lambda x: np.where(x == 1, 1 + 1e-7, x**2), "gives 1 at (0, 1), expected 1"),
+    ])
+    def test_judges_an_answer_alone_where_there_is_no_backward(self, forward, says):
+        said = lessons.verdict(forward, None, self.x, y=self.x[0] ** 2)
+        assert said is says is None or says in said
+        narrow = self.x[0].astype(np.float32) ** 2                      # float32 has float32's roundings
+        assert lessons.verdict(lambda: narrow + np.float32(1e-7), None, (), y=narrow) is None
+        assert "gives 7, expected 8" in lessons.verdict(lambda: 7, None, (), y=8)
+
+    def test_a_kernel_that_breaks_a_rule_is_not_right(self):
+        def forward():
+            raise KernelFault("race", "thread 0 and thread 1")
+
+        assert lessons.verdict(forward, None, (), y=1) == "race: thread 0 and thread 1"
 
     def test_lets_a_plain_error_through(self):
         """A traceback points at the reader's own line; that is the best answer there is."""
