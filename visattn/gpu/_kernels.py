@@ -311,7 +311,7 @@ def _included(path: Path, text: str) -> str:
 
 
 def _number(value: Any, names: Mapping[str, Any]) -> Any:
-    """A define as a number where it is one: 32, (TILE / 16), (A > B ? A : B), or another define; else the word itself."""
+    """A define as a number where it is one: 32, (TILE / 16), (A > B ? A : B), or another define; else the word."""
     if not isinstance(value, str):
         return value
     python = re.sub(r"(?<!/)/(?!/)", "//", CHOICE.sub(r"((\2) if (\1) else (\3))", value))
