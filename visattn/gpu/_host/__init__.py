@@ -98,16 +98,17 @@ def cache_folder() -> Path:
 
 def build(source: Path, defines: Mapping[str, Any] = {}, *, checked: bool = False) -> "Kernels":
     """The kernels of a `.cu` file, compiled for the CPU with `-D` of `defines`; kept on disk, and in memory."""
-    text = source.read_text(encoding="utf-8")
+    headers = sorted({*GPU.glob("*.cuh"), *source.parent.glob("*.cuh"), *HERE.glob("*.h")})
     with _building:
-        return _build(source, text, tuple(sorted((k, str(v)) for k, v in defines.items())), checked)
+        return _build(source, tuple(sorted((k, str(v)) for k, v in defines.items())), checked,
+                      tuple((file, (stat := file.stat()).st_mtime_ns, stat.st_size) for file in [source, *headers]))
 
 
 @functools.cache
-def _build(source: Path, text: str, defines: tuple[tuple[str, str], ...], checked: bool) -> "Kernels":
-    headers = sorted({*GPU.glob("*.cuh"), *source.parent.glob("*.cuh"), *HERE.glob("**/*.h")})
-    parts = [*(file.read_text(encoding="utf-8") for file in headers), text, repr(defines)]
-    library = _kept(source.stem, ".so", (*FLAGS, *(CHECKED if checked else FAST)), parts,
+def _build(source: Path, defines: tuple[tuple[str, str], ...], checked: bool,
+           files: tuple[tuple[Path, int, int], ...]) -> "Kernels":
+    text, *headers = (file.read_text(encoding="utf-8") for file, _, _ in files)
+    library = _kept(source.stem, ".so", (*FLAGS, *(CHECKED if checked else FAST)), [text, *headers, repr(defines)],
                     lambda folder, flags: _compile(source, text, defines, flags, checked, folder))
     return Kernels(library, source, text, checked)
 

@@ -136,53 +136,49 @@ int sync_block(Vote vote, int predicate, int line) {
     return vote == Vote::all ? sum == (int)lanes.size() : vote == Vote::any ? sum > 0 : sum;
 }
 
-// The lanes of `mask` meet.  What each brings is in the slots of the meeting until it meets the others again.
-static uint64_t* meet(unsigned mask, int line, bool fence, uint64_t brings = 0) {
+// The lanes of `mask` meet.  What each brings can be read until the caller waits again.
+static const uint64_t* meet(unsigned mask, int line, bool fence, uint64_t brings = 0) {
     int number = current->number / 32, me = lane();
     Warp& warp = warps[number];
     mask &= ~0u >> (32 - warp.lanes);
     if (!(mask >> me & 1)) fault("warp", "lane %d is not in the mask that it passes, line %d", me, line);
-    int lowest = __builtin_ctz(mask);
-    Meeting& meeting = warp.meetings[lowest];
-    for (unsigned others = warp.open; others; others &= others - 1) {
-        Meeting& other = warp.meetings[__builtin_ctz(others)];
-        if (!(other.mask & mask)) continue;
-        if (other.mask != mask)
-            fault("warp", "lanes of one warp pass different masks, %08x at line %d and %08x at line %d", other.mask,
-                  other.line, mask, line);
-        if (other.line != line)
-            fault("warp", "lanes of one warp meet at different lines, %d and %d", other.line, line);
-    }
-    uint64_t* slots = meeting.slots[meeting.generation & 1];
-    slots[me] = brings;
+    const unsigned expected = __builtin_popcount(mask);
+    unsigned where = __builtin_ctz(~warp.used);       // a new meeting, unless somebody of this mask waits already
+    for (unsigned rest = warp.used; rest; rest &= rest - 1)
+        if (Meeting& m = warp.meetings[__builtin_ctz(rest)]; m.mask == mask && m.arrived) where = __builtin_ctz(rest);
+    Meeting& meeting = warp.meetings[where];
+    if (meeting.arrived && meeting.line != line)
+        fault("warp", "lanes of one warp meet at different lines, %d and %d", meeting.line, line);
+    warp.used |= 1u << where;
     meeting.mask = mask;
     meeting.line = line;
-    warp.open |= 1u << lowest;
-    if (++meeting.arrived == __builtin_popcount(mask)) {
+    meeting.brought[me] = brings;
+    if (++meeting.arrived == expected) {
         meeting.arrived = 0;
-        warp.open &= ~(1u << lowest);
+        meeting.leaving = expected;
         ++meeting.generation;
         check_meeting(number, mask, fence);
     } else {
         wait(meeting.generation, "warp", line);
     }
-    return slots;
+    if (--meeting.leaving == 0) warp.used &= ~(1u << where);
+    return meeting.brought;
 }
 
 void sync_warp(unsigned mask, int line) { meet(mask, line, true); }
 
 uint64_t exchange(unsigned mask, uint64_t value, int source, int line) {
-    uint64_t* slots = meet(mask, line, false, value);
+    const uint64_t* brought = meet(mask, line, false, value);
     if (source < 0 || source > 31 || !(mask >> source & 1) || source >= warps[current->number / 32].lanes)
         fault("warp", "lane %d reads lane %d, which is outside the mask %08x, line %d", lane(), source, mask, line);
-    return slots[source];
+    return brought[source];
 }
 
 unsigned ballot(unsigned mask, int predicate, int line) {
-    uint64_t* slots = meet(mask, line, false, predicate != 0);
+    const uint64_t* brought = meet(mask, line, false, predicate != 0);
     unsigned bits = 0;
     for (int i = 0; i < warps[current->number / 32].lanes; ++i)
-        if (mask >> i & 1) bits |= (unsigned)slots[i] << i;
+        if (mask >> i & 1) bits |= (unsigned)brought[i] << i;
     return bits;
 }
 
@@ -204,23 +200,27 @@ void multiply_16x16x16(const float* a, const float* b, float* c, int line) {
 static void poison(char* from, size_t size) { std::memset(from, 0xff, size); }       // NaN in every floating-point type
 
 // Nobody can go on: who waits, and for whom?
+static const Meeting& meeting_of(const Lane& lane) {
+    return *(const Meeting*)((const char*)lane.gate - offsetof(Meeting, generation));
+}
+static bool waits_for(const Lane& one, const Lane& other) {
+    if (other.gate == one.gate && !other.returned) return false;
+    return one.gate == &generation || (other.number / 32 == one.number / 32 &&
+                                       meeting_of(one).mask >> other.number % 32 & 1);
+}
 static void stuck() {
-    auto waits = [](const Lane& l) { return !l.returned; };
-    const Lane& first = *std::find_if(lanes.begin(), lanes.end(), waits);
-    const Lane* missing = nullptr;
-    for (const Lane& other : lanes) {
-        bool expected = *first.rule == 'b' || (other.number / 32 == first.number / 32 &&
-                            reinterpret_cast<const Meeting*>(reinterpret_cast<const char*>(first.gate) -
-                                offsetof(Meeting, generation))->mask >> other.number % 32 & 1);
-        if (expected && !missing && (other.returned || other.gate != first.gate)) missing = &other;
-    }
-    const char* what = *first.rule == 'b' ? "at a barrier" : "for its warp";
-    if (missing->returned)
-        fail(first.rule, "thread %d waits %s, line %d, for thread %d, which has returned", first.number, what,
-             first.line, missing->number);
+    const Lane& one = *std::find_if(lanes.begin(), lanes.end(), [](const Lane& l) { return !l.returned; });
+    const Lane& other = *std::find_if(lanes.begin(), lanes.end(), [&](const Lane& l) { return waits_for(one, l); });
+    auto where = [](const Lane& lane) { return lane.gate == &generation ? "at a barrier" : "for its warp"; };
+    if (other.returned)
+        fail(one.rule, "thread %d waits %s, line %d, for thread %d, which has returned", one.number, where(one),
+             one.line, other.number);
+    else if (one.gate != &generation && other.gate != &generation)
+        fail("warp", "lanes of one warp pass different masks, %08x at line %d and %08x at line %d",
+             meeting_of(one).mask, one.line, meeting_of(other).mask, other.line);
     else
-        fail(first.rule, "thread %d waits %s, line %d, for thread %d, which waits %s, line %d", first.number, what,
-             first.line, missing->number, *missing->rule == 'b' ? "at a barrier" : "for its warp", missing->line);
+        fail(one.rule, "thread %d waits %s, line %d, for thread %d, which waits %s, line %d", one.number, where(one),
+             one.line, other.number, where(other), other.line);
 }
 
 static void run_block(const std::vector<int>& order) {
@@ -285,14 +285,16 @@ static void hold_to_limits(const unsigned* grid, const unsigned* block, size_t d
         fail("shared", "%zu bytes of shared memory, %zu of them dynamic; at most %zu", shared + dynamic, dynamic, SHARED);
 }
 
-// Stacks stay from launch to launch.
+// Stacks stay from launch to launch.  Below the first there is room, too: what overruns a stack is found out later.
 static void make_room(size_t threads) {
+    constexpr size_t below = 16 * STACK;
     if (threads <= room) return;
-    if (stacks) munmap(stacks, STACK * room);
-    stacks = (char*)mmap(nullptr, STACK * threads, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                         -1, 0);
-    if (stacks == MAP_FAILED) stacks = nullptr, room = 0, fail("launch", "no memory for the stacks of its threads");
-    else room = threads;
+    if (stacks) munmap(stacks - below, below + STACK * room);
+    void* made = mmap(nullptr, below + STACK * threads, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    stacks = made == MAP_FAILED ? nullptr : (char*)made + below;
+    room = stacks ? threads : 0;
+    if (!stacks) fail("launch", "no memory for the stacks of its threads");
 }
 
 }  // namespace cuda_host

@@ -19,15 +19,16 @@ struct Lane {                                         // one CUDA thread: a fibe
     const char* rule;
 };
 
-struct Meeting {                                      // of the lanes of one mask, again and again
-    unsigned mask, generation;
-    int arrived, line;
-    uint64_t slots[2][32];                            // what each brings; the next meeting writes to the other half
+struct Meeting {                                      // of the lanes of one mask, once
+    unsigned mask, arrived, leaving;
+    int line;
+    unsigned generation;
+    uint64_t brought[32];
 };
 
 struct Warp {
     int lanes;
-    unsigned open;                                    // meetings where lanes wait, by the lowest lane of their masks
+    unsigned used;                                    // of the meetings: lanes wait there or have not left yet
     Meeting meetings[32];
     float a[256], b[256];                             // of a product of matrices
 };
