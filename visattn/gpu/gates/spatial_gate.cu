@@ -10,26 +10,29 @@
 //   version 2   three plain kernels, one thread for each pixel or number.  The convolution reads its two maps 49 times,
 //               and the gate is read again for every channel.  Numbers read for a pixel: C + 98 + 2 C.
 //   version 3   two kernels.  The pool has 8 warps share the channels of 32 pixels, so that few pixels occupy the card,
-//               too; the convolution stages the two maps of a tile of 16 × 16, and of the 3 pixels around it, in shared
-//               memory, and scales all channels of its pixels by the gate that it has just made.  Numbers: 2 C + 2 h.
+//               too; the convolution stages the two maps of a tile of 8 × 32 (16 × 16 in a narrow image), and of the 3
+//               pixels around it, in shared memory, and scales all channels of its pixels by the gate that it has just
+//               made.  Numbers: 2 C + 2 h.
 //   version 4   one kernel.  Each tile pools its own surroundings, which its neighbours pool again: h times the
-//               channels instead of once, h = (1 + 6/16)² = 1.9 inside a large image.  To read x once more for y would
-//               make that 2.9 C, more than version 3 moves; but a block keeps the first KEEP channels of its tile in
-//               shared memory.  Numbers: h C + max(0, C - KEEP).
+//               channels instead of once, h = (1 + 6/8) (1 + 6/32) = 2.1 inside a large image.  To read x once more for
+//               y would make that 3.1 C, more than version 3 moves; but a thread keeps the first KEEP channels of its
+//               pixel in shared memory.  Numbers: h C + max(0, C - KEEP).
 //
-// 32 × 64 × 56 × 56 in float32, where h = (74/56)² = 1.75 (a border has no surroundings) and KEEP = 56, in MB:
+// 32 × 64 × 56 × 56 in float32, where h = 92/56 · 62/56 = 1.82 (a border has no surroundings) and KEEP = 56, in MB; the
+// last column is what the kernels ask for when each access takes whole sectors of 32 bytes, as a card's cache gives them:
 //
-//                  reads   writes    both
-//     floor         25.7     33.3    59.0
+//                  reads   writes    both    sectors
+//     floor         25.7     33.3    59.0      59.0
 //     version 2    115.3     33.3   148.6
-//     version 3     53.0     33.3    86.3
-//     version 4     48.3     33.3    81.6
+//     version 3     53.0     33.3    86.3      87.6
+//     version 4     50.1     33.3    83.4     101.3
 //
-// Version 4 is ahead while h C + max(0, C - KEEP) < 2 C + 2 h: by 5 % here, by 30 % where a tile holds the whole image
-// (h = 1: 14 × 14, 7 × 7) and its channels fit, never for 256 channels of 56 × 56.  The launcher computes both sides
-// and takes the smaller; so version 4 ships.  These are bytes that kernels ask for.  A card fetches 32 at a time, and
-// rows of 22 numbers seldom begin and end there: counted so, version 4 asks its second-level cache for more than
-// version 3 does, and memory for less.  Only a clock on a card can say which is worth more.
+// Version 4 is ahead while h C + max(0, C - KEEP) < 2 C + 2 h: by 3 % here, by 30 % where a tile holds the whole image
+// (h = 1: 14 × 14, 7 × 7) and its channels fit, and not for 128 channels of 28 × 28 or 256 of 56 × 56.  The launcher
+// computes both sides and takes the smaller; so version 4 ships.  What its neighbours pooled a moment ago a tile finds
+// in the second-level cache: of memory, version 4 wants x once, version 3 twice where x is larger than that cache; of
+// the cache, version 4 wants more, as rows of halo seldom begin and end with a sector.  Which is worth more, a clock on
+// a card has yet to say.
 //
 // Backward, with da = Σ_c dy ⊙ x · s (1 - s) and the maps' gradient dd by the convolution turned around:
 // dx = s ⊙ dy + dd₁ / C + dd₂ where the maximum is.  Version 2 is plain again.  From version 3 on, one kernel reduces
@@ -42,6 +45,7 @@
 //: compile Real=float KEEP=56
 //: compile Real=__half KEEP=112
 //: compile Real=__nv_bfloat16 KEEP=112
+//: compile Real=float WIDE=16 KEEP=56
 //: compile Real=float ABOVE=1 BESIDE=2 KEEP=56
 #ifndef ABOVE
 #define ABOVE 3                                       // rows of the kernel above its middle, and as many below
@@ -54,9 +58,12 @@
 #endif
 #define ACROSS (2 * BESIDE + 1)
 #define TAPS ((2 * ABOVE + 1) * ACROSS)
-#define TILE 16                                       // 16 × 16 pixels, one for each thread
-#define HALO_ROWS (TILE + 2 * ABOVE)
-#define HALO_COLUMNS (TILE + 2 * BESIDE)
+#ifndef WIDE
+#define WIDE 32                                       // columns of a tile: a warp's row, or 16
+#endif
+#define TALL (256 / WIDE)                             // rows of a tile, which has a pixel for each thread
+#define HALO_ROWS (TALL + 2 * ABOVE)
+#define HALO_COLUMNS (WIDE + 2 * BESIDE)
 #define WORDS 16                                      // words of 32 winners that a thread keeps of its pixel
 
 // As NumPy has it, a NaN is larger than any number, and the first of equals wins.
@@ -75,7 +82,7 @@ struct Tile {
 __device__ inline Tile tile_of(long number, int tiles_down, int tiles_across) {
     const long each = (long)tiles_down * tiles_across;
     const int rest = (int)(number % each);
-    return {number / each, rest / tiles_across * TILE, rest % tiles_across * TILE};
+    return {number / each, rest / tiles_across * TALL, rest % tiles_across * WIDE};
 }
 
 // The gate before its sigmoid: both kernels over the maps around a thread's pixel, all of them in shared memory.
@@ -144,7 +151,7 @@ extern "C" __global__ void __launch_bounds__(256) convolve_pixel(
 
 //= y = s * x                                                   # (N, C, H, W)
 //: threads 256
-//: reads 2 * images * channels * pixels * real
+//: reads real * (images * channels * pixels + min(images * channels * pixels, ceil(images * channels * pixels, 32) * min(pixels, 32)))
 //: writes images * channels * pixels * real
 extern "C" __global__ void __launch_bounds__(256) scale(
     const Real* __restrict__ x, const Real* __restrict__ s, Real* __restrict__ y, int images, int channels,
@@ -215,7 +222,7 @@ extern "C" __global__ void __launch_bounds__(256) convolve_and_scale(
     int tiles_across) {
     __shared__ float maps[2][HALO_ROWS][HALO_COLUMNS], weights[2 * TAPS];
     const long pixels = (long)rows * columns;
-    const int i = threadIdx.x / TILE, j = threadIdx.x % TILE;
+    const int i = threadIdx.x / WIDE, j = threadIdx.x % WIDE;
     for (int t = threadIdx.x; t < 2 * TAPS; t += 256) weights[t] = load(w[t]);
     for (long number = blockIdx.x; number < (long)images * tiles_down * tiles_across; number += gridDim.x) {
         const Tile tile = tile_of(number, tiles_down, tiles_across);
@@ -246,8 +253,27 @@ extern "C" __global__ void __launch_bounds__(256) convolve_and_scale(
 
 // ---------------------------------------------------------------------------------------------- version 4, forward
 
-// The halo's bytes are h C: each tile pools its surroundings, too.  A thread pools a pixel at a time, and convolves the
-// one of its own.
+struct Pooled {
+    float mean, most;
+    int which;                                        // the first of the largest
+};
+// One pixel, read once; `kept` is null, or where its first channels stay, 256 pixels apart.
+__device__ inline Pooled pool(const Real* its, int channels, long pixels, Real* kept) {
+    float sum = 0.f, most = MINUS_INFINITY;
+    int which = 0;
+#pragma unroll 4
+    for (int c = 0; c < channels; ++c) {
+        const Real one = its[c * pixels];
+        const float value = load(one);
+        sum += value;
+        if (exceeds(value, most)) most = value, which = c;
+        if (kept != nullptr && c < KEEP) kept[c * 256] = one;
+    }
+    return {sum / channels, most, which};
+}
+
+// A thread pools its own pixel of the tile, and then one or two of those around it, which other tiles pool as well:
+// first the rows above and below, then what is left on either side.
 //= maxima, wins = largest(x, 1, ties)
 //= d = np.stack([x.mean(axis=1), maxima], axis=1)              # (N, 2, H, W)
 //= a, conv = conv2d.forward(d, w, padding=(Kh // 2, Kw // 2))  # (N, 1, H, W)
@@ -256,7 +282,7 @@ extern "C" __global__ void __launch_bounds__(256) convolve_and_scale(
 //: threads 256
 //: reads real * (images * (channels * (rows + 2 * ABOVE * (tiles_down - 1)) * (columns + 2 * BESIDE * (tiles_across - 1)) + max(0, channels - KEEP) * rows * columns) + blocks * 2 * TAPS)
 //: writes images * rows * columns * ((channels + 3) * real + channels)
-//: shared KEEP * TILE * TILE * real
+//: shared KEEP * 256 * real
 //: blocks 1 because the kept channels fill the 64 KiB of sm_75; on sm_80 two blocks fit, on sm_90 three
 extern "C" __global__ void __launch_bounds__(256) pool_convolve_and_scale(
     const Real* __restrict__ x, const Real* __restrict__ w, bool* __restrict__ wins, Real* __restrict__ d,
@@ -264,52 +290,45 @@ extern "C" __global__ void __launch_bounds__(256) pool_convolve_and_scale(
     int tiles_down, int tiles_across) {
     extern __shared__ Real kept[];
     __shared__ float maps[2][HALO_ROWS][HALO_COLUMNS], weights[2 * TAPS];
-    __shared__ int places[TILE * TILE];
     const long pixels = (long)rows * columns;
+    const int i = threadIdx.x / WIDE, j = threadIdx.x % WIDE;
     for (int t = threadIdx.x; t < 2 * TAPS; t += 256) weights[t] = load(w[t]);
     for (long number = blockIdx.x; number < (long)images * tiles_down * tiles_across; number += gridDim.x) {
         const Tile tile = tile_of(number, tiles_down, tiles_across);
         const Real* image = x + tile.image * channels * pixels;
-        for (int t = threadIdx.x; t < HALO_ROWS * HALO_COLUMNS; t += 256) {
-            const int i = t / HALO_COLUMNS - ABOVE, j = t % HALO_COLUMNS - BESIDE;
-            const int r = tile.row + i, q = tile.column + j;
-            const long pixel = (long)r * columns + q;
-            const bool inside = r >= 0 && r < rows && q >= 0 && q < columns;
-            const bool own = inside && i >= 0 && i < TILE && j >= 0 && j < TILE;
-            float sum = 0.f, most = MINUS_INFINITY;
-            int which = 0;
-#pragma unroll 4
-            for (int c = 0; c < (inside ? channels : 0); ++c) {
-                const Real its = image[c * pixels + pixel];
-                const float value = load(its);
-                sum += value;
-                if (exceeds(value, most)) most = value, which = c;
-                if (own && c < KEEP) kept[c * TILE * TILE + i * TILE + j] = its;
-            }
-            maps[0][i + ABOVE][j + BESIDE] = inside ? sum / channels : 0.f;
-            maps[1][i + ABOVE][j + BESIDE] = inside ? most : 0.f;
-            if (own) {
-                store(d + 2 * tile.image * pixels + pixel, sum / channels);
-                store(d + (2 * tile.image + 1) * pixels + pixel, most);
-                places[i * TILE + j] = which;
-            }
+        const long pixel = (long)(tile.row + i) * columns + tile.column + j;
+        const bool there = tile.row + i < rows && tile.column + j < columns;
+        const Pooled mine = there ? pool(image + pixel, channels, pixels, kept + threadIdx.x) : Pooled{0.f, 0.f, 0};
+        maps[0][i + ABOVE][j + BESIDE] = mine.mean;
+        maps[1][i + ABOVE][j + BESIDE] = mine.most;
+        for (int t = threadIdx.x; t < HALO_ROWS * HALO_COLUMNS - 256; t += 256) {
+            const int beside = t - 2 * ABOVE * HALO_COLUMNS, sides = max(1, 2 * BESIDE);
+            int r = beside < 0 ? t / HALO_COLUMNS : ABOVE + beside / sides;
+            int q = beside < 0 ? t % HALO_COLUMNS : beside % sides;
+            if (beside < 0 && r >= ABOVE) r += TALL;
+            if (beside >= 0 && q >= BESIDE) q += WIDE;
+            const int row = tile.row + r - ABOVE, column = tile.column + q - BESIDE;
+            const bool inside = row >= 0 && row < rows && column >= 0 && column < columns;
+            const Pooled other = inside ? pool(image + (long)row * columns + column, channels, pixels, nullptr)
+                                        : Pooled{0.f, 0.f, 0};
+            maps[0][r][q] = other.mean;
+            maps[1][r][q] = other.most;
         }
         __syncthreads();
-        const int i = threadIdx.x / TILE, j = threadIdx.x % TILE, r = tile.row + i, q = tile.column + j;
-        if (r < rows && q < columns) {
-            const long pixel = (long)r * columns + q;
-            const float gate = sigmoid(convolve(maps, weights, i, j)), most = maps[1][i + ABOVE][j + BESIDE];
-            const int which = places[threadIdx.x];
+        if (there) {
+            const float gate = sigmoid(convolve(maps, weights, i, j));
+            store(d + 2 * tile.image * pixels + pixel, mine.mean);
+            store(d + (2 * tile.image + 1) * pixels + pixel, mine.most);
             store(s + tile.image * pixels + pixel, gate);
 #pragma unroll 4
             for (int c = 0; c < channels; ++c) {
                 const long at = (tile.image * channels + c) * pixels + pixel;
-                const float value = load(c < KEEP ? kept[c * TILE * TILE + threadIdx.x] : x[at]);
+                const float value = load(c < KEEP ? kept[c * 256 + threadIdx.x] : x[at]);
                 store(y + at, gate * value);
-                wins[at] = even ? is_largest(value, most) : c == which;
+                wins[at] = even ? is_largest(value, mine.most) : c == mine.which;
             }
         }
-        __syncthreads();                              // before the next tile is kept
+        __syncthreads();                              // before the maps of the next tile
     }
 }
 
@@ -431,10 +450,10 @@ extern "C" __global__ void __launch_bounds__(256) spread_tile(
     const Real* __restrict__ dy, const bool* __restrict__ wins, const Real* __restrict__ s,
     const float* __restrict__ da, const Real* __restrict__ d, const Real* __restrict__ w, Real* __restrict__ dx,
     float* __restrict__ parts, int images, int channels, int rows, int columns, int tiles_down, int tiles_across) {
-    __shared__ float gradients[HALO_ROWS][HALO_COLUMNS], maps[2][TILE * TILE], weights[2 * TAPS], sums[2 * TAPS];
-    __shared__ unsigned winning[WORDS][TILE * TILE];
+    __shared__ float gradients[HALO_ROWS][HALO_COLUMNS], maps[2][256], weights[2 * TAPS], sums[2 * TAPS];
+    __shared__ unsigned winning[WORDS][256];
     const long pixels = (long)rows * columns;
-    const int i = threadIdx.x / TILE, j = threadIdx.x % TILE, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int i = threadIdx.x / WIDE, j = threadIdx.x % WIDE, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     for (int t = threadIdx.x; t < 2 * TAPS; t += 256) weights[t] = load(w[t]), sums[t] = 0.f;
     for (long number = blockIdx.x; number < (long)images * tiles_down * tiles_across; number += gridDim.x) {
         const Tile tile = tile_of(number, tiles_down, tiles_across);
@@ -456,8 +475,8 @@ extern "C" __global__ void __launch_bounds__(256) spread_tile(
             const int map = weight / TAPS, k = weight % TAPS / ACROSS, l = weight % ACROSS;
             float sum = 0.f;
 #pragma unroll
-            for (int at = lane; at < TILE * TILE; at += 32)
-                sum += maps[map][at] * gradients[at / TILE + 2 * ABOVE - k][at % TILE + 2 * BESIDE - l];
+            for (int at = lane; at < 256; at += 32)
+                sum += maps[map][at] * gradients[at / WIDE + 2 * ABOVE - k][at % WIDE + 2 * BESIDE - l];
             sum = warp_sum(sum);
             if (lane == 0) sums[weight] += sum;
         }
@@ -494,7 +513,6 @@ extern "C" __global__ void __launch_bounds__(256) spread_tile(
         }
         __syncthreads();                              // before the next tile
     }
-    __syncthreads();                                  // a block without a tile, too, has its sums: zeros
     for (int t = threadIdx.x; t < 2 * TAPS; t += 256) parts[blockIdx.x * 2L * TAPS + t] = sums[t];
 }
 

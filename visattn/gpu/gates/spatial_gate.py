@@ -16,8 +16,8 @@ from visattn.ops.primitives import conv2d
 __all__ = ["Cache", "Params", "backward", "example", "forward", "init"]
 
 SHIPS = 4
-TILE = 16                               # rows and columns of pixels that a block computes
-WIDEST = 31                             # kernels beyond that are not staged in shared memory
+TILE = 256                              # pixels that a block computes, one for each thread
+WIDEST = 15                             # kernels beyond that are not staged in shared memory
 SHARED = 63 << 10                       # bytes of a multiprocessor's shared memory: all cards since 2018 have them
 cu = Source(__file__)
 
@@ -35,12 +35,12 @@ def forward(x, w, *, ties="first", version=SHIPS):
     version = 2 if max(Kh, Kw) > WIDEST else version
     if version == 4 and fused_reads(C, H, W, Kh, Kw, keep) < staged_reads(C, H, W, Kh, Kw):
         cu("pool_convolve_and_scale", **kernel)(
-            blocks(N * down * across, 1), TILE * TILE, its, kernels, wins, d, s, y, even, N, C, H, W, down, across,
-            shared=keep * TILE * TILE * x.dtype.itemsize)
+            blocks(N * down * across, 1), TILE, its, kernels, wins, d, s, y, even, N, C, H, W, down, across,
+            shared=keep * TILE * x.dtype.itemsize)
     elif version >= 3:
         cu("pool_shared", **kernel)(blocks(N * H * W, 32), 256, its, None if even else wins, d, N, C, H * W)
         cu("convolve_and_scale", **kernel)(
-            blocks(N * down * across, 1), TILE * TILE, its, d, kernels, wins if even else None, s, y, N, C, H, W,
+            blocks(N * down * across, 1), TILE, its, d, kernels, wins if even else None, s, y, N, C, H, W,
             down, across)
     else:
         cu("pool_pixel", **kernel)(blocks(N * H * W, 256), 256, its, wins, d, even, N, C, H * W)
@@ -68,14 +68,19 @@ def backward(dy, cache, *, version=SHIPS):
         parts = empty((count, w.size), "float32")
         cu("reduce_shared", **kernel)(blocks(N * H * W, 32), 256, dy, x, s, da, N, C, H * W)
         cu("spread_tile", **kernel)(
-            count, TILE * TILE, dy, wins, s, da, d, w, dx, parts, N, C, H, W, down, across)
+            count, TILE, dy, wins, s, da, d, w, dx, parts, N, C, H, W, down, across)
         cu("add_parts", **kernel)(w.size, 256, parts, dw, count)
     return dx, dw
 
 
+def width(W):
+    """Columns of a tile: a warp reads a row of 32 pixels at once, but a narrow image wants no halo."""
+    return 32 if W > 16 else 16
+
+
 def tiles(H, W):
     """(down, across): tiles that cover an image."""
-    return -(-H // TILE), -(-W // TILE)
+    return -(-H // (TILE // width(W))), -(-W // width(W))
 
 
 def seen(H, W, Kh, Kw):
@@ -90,14 +95,14 @@ def fused_reads(C, H, W, Kh, Kw, keep):
 
 
 def staged_reads(C, H, W, Kh, Kw):
-    """Numbers that version 3 reads, and the maps that it writes for itself: d is written by both."""
+    """Numbers that version 3 reads."""
     return 2 * C * H * W + 2 * seen(H, W, Kh, Kw)
 
 
 def defines(x, w):
-    """(what the kernels are compiled for, KEEP): as many channels of a tile as fit into shared memory beside the maps,
-    the weights and the places of the maxima."""
-    (Kh, Kw), real = w.shape[2:], x.dtype.itemsize
-    beside = 4 * (2 * (TILE + Kh - 1) * (TILE + Kw - 1) + 2 * Kh * Kw + TILE * TILE)
-    keep = max(0, SHARED - beside) // (8 * TILE * TILE * real) * 8
-    return {"Real": x.dtype, "ABOVE": Kh // 2, "BESIDE": Kw // 2, "KEEP": keep}, keep
+    """(what the kernels are compiled for, KEEP): as many channels of a tile as fit into shared memory beside the maps
+    and the weights."""
+    wide, (Kh, Kw), real = width(x.shape[3]), w.shape[2:], x.dtype.itemsize
+    beside = 4 * (2 * (TILE // wide + Kh - 1) * (wide + Kw - 1) + 2 * Kh * Kw)
+    keep = max(0, SHARED - beside) // (8 * TILE * real) * 8
+    return {"Real": x.dtype, "ABOVE": Kh // 2, "BESIDE": Kw // 2, "WIDE": wide, "KEEP": keep}, keep
