@@ -41,6 +41,7 @@ __device__ inline float or_zero(float m) { return m == MINUS_INFINITY ? 0.f : m;
 template <int THREADS, int ROWS, int COLUMNS, int STRIDE, class To>
 __device__ inline bool load_rows(const Real* from, int rows, int columns, To* tile) {
     bool odd = false;
+#pragma unroll 4
     for (int i = threadIdx.x; i < ROWS * COLUMNS; i += THREADS) {
         int row = i / COLUMNS, column = i % COLUMNS;
         float x = row < rows && column < columns ? load(from[(long)row * columns + column]) : 0.f;

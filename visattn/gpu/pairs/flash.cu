@@ -26,6 +26,7 @@
 #include "flash.cuh"
 
 //: compile Real=float HEAD=64 VALUE=64
+//: compile Real=float HEAD=128 VALUE=128
 //: compile Real=float HEAD=256 VALUE=256
 //: compile Real=__half HEAD=64 VALUE=64
 //: compile Real=__nv_bfloat16 HEAD=64 VALUE=64
@@ -126,6 +127,29 @@ extern "C" __global__ void __launch_bounds__(THREADS) flash_delta(
         for (int e = lane; e < E; e += 32) sum += load(dout[row * E + e]) * load(o[row * E + e]);
         sum = warp_sum(sum);
         if (lane == 0) delta[row] = sum - load(dlse[row]);
+    }
+}
+
+// What the shares of the keys gave for one query, joined: each counts by the sum that it had.
+//= o[head][rows] = u / l
+//: threads 256
+//: reads 4 * shares * rows * (E + 2 + ceil(E, 32))
+//: writes real * rows * (E + 1)
+extern "C" __global__ void __launch_bounds__(THREADS) flash_merge(
+    const float* __restrict__ parts, const float* __restrict__ parts_lse, Real* __restrict__ o,
+    Real* __restrict__ lse, int rows, int E, int shares) {
+    const int lane = threadIdx.x % 32;
+    for (long row = (long)blockIdx.x * WARPS + threadIdx.x / 32; row < rows; row += (long)gridDim.x * WARPS) {
+        float m = MINUS_INFINITY, l = 0.f;
+        for (int i = 0; i < shares; ++i) m = fmaxf(m, parts_lse[(long)i * rows + row]);
+        for (int i = 0; i < shares; ++i) l += expf(parts_lse[(long)i * rows + row] - or_zero(m));
+        for (int e = lane; e < E; e += 32) {
+            float sum = 0.f;
+            for (int i = 0; i < shares; ++i)
+                sum += expf(parts_lse[(long)i * rows + row] - or_zero(m)) * parts[((long)i * rows + row) * E + e];
+            store(o + row * E + e, m == MINUS_INFINITY ? 0.f : sum / l);
+        }
+        if (lane == 0) store(lse + row, m == MINUS_INFINITY ? m : m + logf(l));
     }
 }
 
