@@ -57,6 +57,8 @@ def distance(one, other):
         return 0.0 if one is other else np.inf
     if one.shape != other.shape or not np.array_equal(np.isfinite(one), np.isfinite(other)):
         return np.inf
+    if not np.array_equal(np.isposinf(one), np.isposinf(other)):
+        return np.inf
     one, other = (np.where(np.isfinite(a), a, 0) for a in (one, other))
     return np.abs(one - other).max(initial=0) / (max(np.abs(one).max(initial=0), np.abs(other).max(initial=0)) or 1)
 
