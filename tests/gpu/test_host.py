@@ -264,7 +264,7 @@ def test_a_view_keeps_its_alignment_and_its_end(checked):
 
 
 def test_a_null_pointer_is_told(checked):
-    with pytest.raises(_host.KernelFault, match="bounds: same: .* null pointer"):
+    with pytest.raises(_host.KernelFault, match=r"bounds: same: .* null pointer"):
         launch(checked, "same", 1, 32, None, blank(32, np.float32))
 
 
