@@ -16,15 +16,12 @@
 // on it.
 #include "common.cuh"
 
-//: compile Real=float LANES=32 PACK=1
-//: compile Real=float LANES=256 PACK=4
-//: compile Real=float LANES=256 PACK=1
-//: compile Real=__half LANES=32 PACK=1
-//: compile Real=__half LANES=256 PACK=8
-//: compile Real=__half Result=float
-//: compile Real=__nv_bfloat16 LANES=32 PACK=1
-//: compile Real=__nv_bfloat16 LANES=256 PACK=8
-//: compile Real=__nv_bfloat16 Result=float
+//: compile Real=float LANES=32 PACK=1 Result=float
+//: compile Real=float LANES=256 PACK=4 Result=float
+//: compile Real=__half LANES=32 PACK=1 Result=float
+//: compile Real=__half LANES=256 PACK=8 Result=__half
+//: compile Real=__nv_bfloat16 LANES=32 PACK=1 Result=float
+//: compile Real=__nv_bfloat16 LANES=256 PACK=8 Result=__nv_bfloat16
 #ifndef LANES
 #define LANES 256                                     // threads for one plane: a warp, or a block of 256
 #endif

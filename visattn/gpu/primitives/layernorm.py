@@ -9,9 +9,9 @@
 from visattn.gpu._device import Source, blocks, contiguous, empty, zeros
 from visattn.gpu._twin import HALF, twin
 from visattn.gpu.primitives.softmax import power_of_two
-from visattn.ops.primitives.layernorm import Cache, example, init
+from visattn.ops.primitives.layernorm import Cache, Params, example, init
 
-__all__ = ["Cache", "backward", "example", "forward", "init"]
+__all__ = ["Cache", "Params", "backward", "example", "forward", "init"]
 
 SHIPS = 3
 cu = Source(__file__)
