@@ -8,7 +8,7 @@ SCALE = "scale = q.shape[-1] ** -0.5 if scale is None else scale"
 MAXIMUM = "m_old, m = m, np.maximum(m, a.max(-1, keepdims=True))"
 SHIFT = "a -= or_zero(m)"
 SHRINK = "shrink = np.exp(m_old - or_zero(m))"
-SUM = "l = shrink * l + p.sum(-1, keepdims=True)"
+SUM = "l = shrink * l + p @ ones[cols]"
 GATHER = "u = shrink * u + weigh(p, part(v, head, q)[cols], allowed)"
 NOTHING = "l = np.where(m == -np.inf, 1, l)"
 DIVIDE = "o[head][rows] = u / l"
@@ -54,7 +54,7 @@ CHANGES = [
             "subtract 0 instead."),
     mistake("accumulator_overwritten", GATHER, "u = weigh(p, part(v, head, q)[cols], allowed)",
             "Every tile overwrites the accumulator: only the last one is left of it. u′ = exp(m - m′) u + p v."),
-    mistake("sum_overwritten", SUM, "l = p.sum(-1, keepdims=True)",
+    mistake("sum_overwritten", SUM, "l = p @ ones[cols]",
             "Every tile overwrites the sum: the division is by that of the last one. l′ = exp(m - m′) l + Σ p."),
 
     # after the last tile
@@ -161,6 +161,7 @@ CHANGES = [
     # as good
     equal("scale_on_scores", SCORES, "a = np.matmul(q, k.T, out=corner(room, rows, cols))\na *= cache.scale"),
     equal("scale_on_keys", SCORES, "a = np.matmul(q, (cache.scale * k).T, out=corner(room, rows, cols))"),
+    equal("sum_as_a_sum", SUM, "l = shrink * l + p.sum(-1, keepdims=True)"),
     equal("one_over_sum", DIVIDE, "o[head][rows] = u * (1 / l)"),
 ]
 
