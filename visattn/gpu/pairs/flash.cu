@@ -72,7 +72,7 @@ template <int COLUMNS> __device__ inline void write_row(const float* sums, float
 //: shared 4 * (8 * HEAD + 32 * (max(HEAD, VALUE) + 1))
 //: reads blocks // ceil(T, 8) * (real * T * D + (min(S, 8 + diagonal) + min(S, T + diagonal)) / 2 * (ceil(T, 8) * real * (D + E) + T * ((mask is not None) + real * (bias is not None))))
 //: writes real * blocks // ceil(T, 8) * T * (E + 1)
-extern "C" __global__ void __launch_bounds__(THREADS) flash_warps(
+extern "C" __global__ void __launch_bounds__(THREADS, 4) flash_warps(
     const Real* __restrict__ q, const Real* __restrict__ k, const Real* __restrict__ v, const Real* __restrict__ bias,
     const bool* __restrict__ mask, Real* __restrict__ o, Real* __restrict__ lse, int T, int S, int D, int E, int heads,
     int group, int diagonal, float scale, long bias_batch, long bias_head, long bias_query, long bias_key,
@@ -159,7 +159,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) flash_merge(
 //: shared 4 * (8 * (HEAD + VALUE) + 32 * (max(HEAD, VALUE) + 1))
 //: reads blocks // ceil(T, 8) * (T * (real * (D + E + 1) + 4) + (min(S, 8 + diagonal) + min(S, T + diagonal)) / 2 * (ceil(T, 8) * real * (D + E) + T * ((mask is not None) + real * (bias is not None))))
 //: writes blocks // ceil(T, 8) * T * (real * D + (4 * S if scores is not None else 0))
-extern "C" __global__ void __launch_bounds__(THREADS) flash_warps_dq(
+extern "C" __global__ void __launch_bounds__(THREADS, 4) flash_warps_dq(
     const Real* __restrict__ q, const Real* __restrict__ k, const Real* __restrict__ v, const Real* __restrict__ bias,
     const bool* __restrict__ mask, const Real* __restrict__ dout, const Real* __restrict__ lse,
     const float* __restrict__ delta, Real* __restrict__ dq, float* __restrict__ scores, int T, int S, int D, int E,
@@ -209,7 +209,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) flash_warps_dq(
 //: shared 4 * (8 * (HEAD + VALUE) + 64 * (max(HEAD, VALUE) + 1))
 //: reads blocks // ceil(S, 8) * (real * S * (D + E) + group * (T + min(T, T - S + 8 + diagonal)) / 2 * (ceil(S, 8) * (real * (D + E) + 8 * (real + 4)) + S * ((mask is not None) + real * (bias is not None))))
 //: writes blocks // ceil(S, 8) * real * S * (D + E)
-extern "C" __global__ void __launch_bounds__(THREADS) flash_warps_dkdv(
+extern "C" __global__ void __launch_bounds__(THREADS, 4) flash_warps_dkdv(
     const Real* __restrict__ q, const Real* __restrict__ k, const Real* __restrict__ v, const Real* __restrict__ bias,
     const bool* __restrict__ mask, const Real* __restrict__ dout, const Real* __restrict__ lse,
     const float* __restrict__ delta, Real* __restrict__ dk, Real* __restrict__ dv, int T, int S, int D, int E,

@@ -157,7 +157,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) flash_tiled(
     for (int i = 0; i < TALL; ++i) m[i] = MINUS_INFINITY;
 
     // Of the keys that the block's last query may see, blockIdx.y has a share.
-    const int seen = min(min(S, t0 + OWN + diagonal), (blockIdx.y + 1) * share);
+    const int seen = min(min(S, t0 + OWN + diagonal), (int)(blockIdx.y + 1) * share);
     for (int first = blockIdx.y * share; first < seen; first += OTHERS) {
         __syncthreads();                              // whoever still reads the tile before
         load_rows<THREADS, OTHERS, HEAD, HEAD + PAD>(k + (long)first * D, seen - first, D, tile);
