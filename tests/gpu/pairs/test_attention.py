@@ -136,6 +136,14 @@ def test_what_is_masked_leaks_nowhere(version, T, S, rng):
 
 @invalid
 @pytest.mark.parametrize("version", [2, 3])
+def test_breaks_no_rule_where_something_is_masked_and_nan(version, rng):
+    """The tiles then look at the mask, pair by pair, and beyond its edges there is nothing to look at."""
+    args, _, options = poisoned(rng, 67, 70)
+    parity.agree("attention", args, options, version=version, checked=True)
+
+
+@invalid
+@pytest.mark.parametrize("version", [2, 3])
 def test_nan_goes_through_where_it_is_allowed(version, rng):
     q, k, v, bias = (x.astype(np.float32) for x in arrays(rng, (2,), 5, 35, 3, 4, bias=(5, 35)))
     mask = rng.random((5, 35)) < 0.7

@@ -88,7 +88,6 @@ extern "C" __global__ void __launch_bounds__(256) softmax_naive(
             if (takes_part) largest = fmaxf(largest, a);
             some |= takes_part;
         }
-        if (!some) largest = 0.f;                                           // a query with no key: every weight is 0
         for (int s = 0; s < keys; ++s) {
             float a = load(its[s]);
             sum += expf((is_allowed(allowed, s, mask_s) ? a : MINUS_INFINITY) - largest);
@@ -96,7 +95,7 @@ extern "C" __global__ void __launch_bounds__(256) softmax_naive(
         for (int s = 0; s < keys; ++s) {
             float a = load(its[s]);
             float e = expf((is_allowed(allowed, s, mask_s) ? a : MINUS_INFINITY) - largest);
-            store(its + s, some ? e / sum : 0.f);
+            store(its + s, some ? e / sum : 0.f);                           // a query with no key: every weight is 0
         }
     }
 }
@@ -307,7 +306,7 @@ __device__ inline bool row_any(bool x) { return LANES == 32 ? __any_sync(ALL_LAN
 //: threads 256
 //: reads batch * queries * (keys * real + (mask is not None) * ((keys if mask_s else ceil(keys, 32)) + LANES // 4))
 //: writes batch * queries * keys * real
-extern "C" __global__ void __launch_bounds__(256) softmax_kept(
+extern "C" __global__ void __launch_bounds__(256, 2) softmax_kept(
     Real* p, const bool* __restrict__ mask, const long* __restrict__ mask_of, int mask_t, int mask_s, int batch,
     int queries, int keys) {
     __shared__ float part[8];
@@ -333,14 +332,13 @@ extern "C" __global__ void __launch_bounds__(256) softmax_kept(
         }
         largest = row_max(largest, part);
         some = row_any(some);
-        if (!some) largest = 0.f;                                           // a query with no key: every weight is 0
 #pragma unroll
         for (int i = 0; i < KEEP; ++i) sum += kept[i] = i * LANES + lane < there ? expf(kept[i] - largest) : 0.f;
         sum = row_sum(sum, part);
 #pragma unroll
         for (int i = 0; i < KEEP; ++i) {
             const int s = i * LANES + lane;
-            if (s < there) store(p + row * keys + s, some ? kept[i] / sum : 0.f);
+            if (s < there) store(p + row * keys + s, some ? kept[i] / sum : 0.f);       // no key: every weight is 0
         }
     }
 }
@@ -350,7 +348,7 @@ extern "C" __global__ void __launch_bounds__(256) softmax_kept(
 //: threads 256
 //: reads batch * queries * (keys * real * (2 + (u is not None)) + (mask is not None) * ((keys if mask_s else ceil(keys, 32)) + LANES // 4))
 //: writes batch * queries * keys * real * (1 + (uncapped is not None))
-extern "C" __global__ void __launch_bounds__(256) softmax_backward_kept(
+extern "C" __global__ void __launch_bounds__(256, 2) softmax_backward_kept(
     Real* da, const Real* __restrict__ p, const Real* __restrict__ u, Real* __restrict__ uncapped,
     const bool* __restrict__ mask, const long* __restrict__ mask_of, int mask_t, int mask_s, int batch, int queries,
     int keys) {
