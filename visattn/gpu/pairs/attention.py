@@ -82,7 +82,7 @@ def rows(name, version, out, *args, mask):
     *batch, T, S = out.shape
     args = (out, *args, *repeated(mask, batch), prod(batch), T, S)
     lanes = 32 if S <= 1024 else 256
-    keep = next((numbers for numbers in (2, 8, 32) if S <= lanes * numbers), None)      # few kernels to compile
+    keep = next((numbers for numbers in (2, 8, 32) if lanes * numbers >= S), None)      # few kernels to compile
     if S == 0:
         return
     if version == 2 or keep is None:
