@@ -26,8 +26,8 @@
 #include "flash.cuh"
 
 //: compile Real=float HEAD=64 VALUE=64
-//: compile Real=float HEAD=128 VALUE=128
-//: compile Real=float HEAD=256 VALUE=256
+//: compile Real=float HEAD=128 VALUE=128 from sm_80
+//: compile Real=float HEAD=256 VALUE=256 from sm_80
 //: compile Real=__half HEAD=64 VALUE=64
 //: compile Real=__nv_bfloat16 HEAD=64 VALUE=64
 #ifndef HEAD

@@ -52,7 +52,8 @@ def backward(dy, cache, *, version=SHIPS):
     do, dlse = map(contiguous, dy)
     q, k, v, bias, _, o, lse, *_ = cache
     arrays, sizes, its = prepare(cache)
-    dq, dk, dv, delta = empty(q.shape, q.dtype), empty(k.shape, k.dtype), empty(v.shape, v.dtype), empty(lse.shape, FLOAT)
+    dq, dk, dv = (empty(x.shape, x.dtype) for x in (q, k, v))
+    delta = empty(lse.shape, FLOAT)
     scores = None if bias is None else empty((*lse.shape, k.shape[-2]), FLOAT)      # the gradient of every score
     cu("flash_delta", **its)(blocks(lse.size, 8), 256, do, o, dlse, delta, lse.size, o.shape[-1])
     given, both = (*arrays, do, lse, delta), its["HEAD"] + its["VALUE"]
@@ -104,14 +105,22 @@ def prepare(cache):
     """What every kernel is given: the arrays in C order, the sizes and strides, and the defines."""
     q, k, v, bias, mask, _, _, scale, causal, _ = cache
     (T, D), (S, E) = q.shape[-2:], v.shape[-2:]
-    widest = max(D, E)
-    require(widest <= WIDEST, "q, k and v", f"have heads of at most {WIDEST} columns; version=0 takes any", widest)
-    diagonal = {None: S, "top_left": 0, "bottom_right": S - T}[causal]      # query t sees the keys s ≤ t + diagonal
+    check(q, v)
     bias, *bias_strides = spread(bias, q.shape[:-3])
     mask, *mask_strides = spread(mask, q.shape[:-3])
     arrays = contiguous(q), contiguous(k), contiguous(v), bias, mask
-    sizes = T, S, D, E, q.shape[-3], q.shape[-3] // k.shape[-3], diagonal, float(scale), *bias_strides, *mask_strides
-    return arrays, sizes, {"Real": q.dtype, "HEAD": padded(D), "VALUE": padded(E)}
+    sizes = T, S, D, E, q.shape[-3], q.shape[-3] // k.shape[-3], diagonal_of(causal, T, S), float(scale)
+    return arrays, (*sizes, *bias_strides, *mask_strides), {"Real": q.dtype, "HEAD": padded(D), "VALUE": padded(E)}
+
+
+def check(q, v):
+    columns = max(q.shape[-1], v.shape[-1])
+    require(columns <= WIDEST, "q, k and v", f"have heads of at most {WIDEST} columns; version=0 takes any", columns)
+
+
+def diagonal_of(causal, T, S):
+    """d: query t sees the keys s ≤ t + d; without a causal mask that is every key."""
+    return {None: S, "top_left": 0, "bottom_right": S - T}[causal]
 
 
 def spread(x, batch):
