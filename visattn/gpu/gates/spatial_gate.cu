@@ -39,7 +39,7 @@
 // dy and x to da, and one stages the tile of da in shared memory with its surroundings, from which both dd and the
 // tile's part of dw come; the parts of all blocks are added up in a fixed order, so that dw is the same in every run.
 // To fuse the reduction, too, would read dy and x h times each, instead of dy twice and x once: more from h = 1.5 on,
-// even if the tile's dy were kept.  At the size above, in MB: the floor 84.7, version 2 210.5, from version 3 on 112.5.
+// even if the tile's dy were kept.  At the size above, in MB: the floor 84.7, version 2 216.4, from version 3 on 112.5.
 #include "common.cuh"
 
 //: compile Real=float KEEP=56
@@ -284,7 +284,7 @@ __device__ inline Pooled pool(const Real* its, int channels, long pixels, Real* 
 //: writes images * rows * columns * ((channels + 3) * real + channels)
 //: shared KEEP * 256 * real
 //: blocks 1 because the kept channels fill the 64 KiB of sm_75; on sm_80 two blocks fit, on sm_90 three
-extern "C" __global__ void __launch_bounds__(256) pool_convolve_and_scale(
+extern "C" __global__ void __launch_bounds__(256, 2) pool_convolve_and_scale(
     const Real* __restrict__ x, const Real* __restrict__ w, bool* __restrict__ wins, Real* __restrict__ d,
     Real* __restrict__ s, Real* __restrict__ y, int even, int images, int channels, int rows, int columns,
     int tiles_down, int tiles_across) {
@@ -334,20 +334,27 @@ extern "C" __global__ void __launch_bounds__(256) pool_convolve_and_scale(
 
 // --------------------------------------------------------------------------------------------- version 2, backward
 
+// Here da lies in a frame of zeros, as wide as the kernel reaches, so that nobody has to ask where the image ends.
+__device__ inline long framed(long i, int rows, int columns) {
+    const long pixels = (long)rows * columns, across = columns + 2 * BESIDE;
+    return (i / pixels * (rows + 2 * ABOVE) + i % pixels / columns + ABOVE) * across + i % columns + BESIDE;
+}
+
 //= ds = (dy * x).sum(axis=1, keepdims=True)                    # (N, 1, H, W)
 //= da = ds * s * (1 - s)
 //: threads 256
-//: reads images * pixels * (2 * channels + 1) * real
-//: writes images * pixels * 4
+//: reads images * rows * columns * (2 * channels + 1) * real
+//: writes images * rows * columns * 4
 extern "C" __global__ void __launch_bounds__(256) reduce_pixel(
     const Real* __restrict__ dy, const Real* __restrict__ x, const Real* __restrict__ s, float* __restrict__ da,
-    int images, int channels, int pixels) {
-    for (long i = blockIdx.x * 256L + threadIdx.x; i < (long)images * pixels; i += gridDim.x * 256L) {
+    int images, int channels, int rows, int columns) {
+    const long pixels = (long)rows * columns;
+    for (long i = blockIdx.x * 256L + threadIdx.x; i < images * pixels; i += gridDim.x * 256L) {
         const long at = i / pixels * channels * pixels + i % pixels;
         const float gate = load(s[i]);
         float ds = 0.f;
-        for (int c = 0; c < channels; ++c) ds += load(dy[at + (long)c * pixels]) * load(x[at + (long)c * pixels]);
-        da[i] = ds * gate * (1.f - gate);
+        for (int c = 0; c < channels; ++c) ds += load(dy[at + c * pixels]) * load(x[at + c * pixels]);
+        da[framed(i, rows, columns)] = ds * gate * (1.f - gate);
     }
 }
 
@@ -355,7 +362,7 @@ extern "C" __global__ void __launch_bounds__(256) reduce_pixel(
 //= dd, dw = conv2d.backward(da, conv)                          # (N, 2, H, W)
 //= dx = s * dy + dd[:, :1] / x.shape[1] + share(dd[:, 1], wins, axis=1)
 //: threads 256
-//: reads images * (max(1, rows * (2*ABOVE+1) - ABOVE * (ABOVE+1)) * max(1, columns * ACROSS - BESIDE * (BESIDE+1)) * 4 + rows * columns * ((channels + 1) * real + 2 * channels)) + 2 * TAPS * ceil(images * rows * columns, 32) * real
+//: reads images * rows * columns * (TAPS * 4 + (channels + 1) * real + 2 * channels) + 2 * TAPS * ceil(images * rows * columns, 32) * real
 //: writes images * rows * columns * channels * real
 extern "C" __global__ void __launch_bounds__(256) spread_pixel(
     const Real* __restrict__ dy, const bool* __restrict__ wins, const Real* __restrict__ s,
@@ -363,16 +370,14 @@ extern "C" __global__ void __launch_bounds__(256) spread_pixel(
     int rows, int columns) {
     const long pixels = (long)rows * columns;
     for (long i = blockIdx.x * 256L + threadIdx.x; i < images * pixels; i += gridDim.x * 256L) {
-        const float* its = da + i / pixels * pixels;
-        const int row = (int)(i % pixels / columns), column = (int)(i % columns);
+        const float* here = da + framed(i, rows, columns);
         float mean = 0.f, most = 0.f;
+#pragma unroll 1
         for (int k = 0; k <= 2 * ABOVE; ++k)
             for (int l = 0; l < ACROSS; ++l) {
-                const int r = row - k + ABOVE, q = column - l + BESIDE, tap = k * ACROSS + l;
-                const bool inside = r >= 0 && r < rows && q >= 0 && q < columns;
-                const float gradient = inside ? its[(long)r * columns + q] : 0.f;
-                mean += load(w[tap]) * gradient;
-                most += load(w[TAPS + tap]) * gradient;
+                const float gradient = here[(long)(ABOVE - k) * (columns + 2 * BESIDE) + BESIDE - l];
+                mean += load(w[k * ACROSS + l]) * gradient;
+                most += load(w[TAPS + k * ACROSS + l]) * gradient;
             }
         const long at = i / pixels * channels * pixels + i % pixels;
         const float gate = load(s[i]);
@@ -384,10 +389,10 @@ extern "C" __global__ void __launch_bounds__(256) spread_pixel(
     }
 }
 
-// One block for each weight: it meets every pixel of da, and the pixel of d that this tap saw from there.
+// One block for each weight: it meets every pixel of d, and the pixel of da that saw it through this tap.
 //= dd, dw = conv2d.backward(da, conv)                          # (N, 2, H, W)
 //: threads 256
-//: reads 2 * images * (4 + real) * max(1, rows * (2*ABOVE+1) - ABOVE * (ABOVE+1)) * max(1, columns * ACROSS - BESIDE * (BESIDE+1))
+//: reads 2 * TAPS * images * rows * columns * (4 + real)
 //: writes 2 * TAPS * real
 extern "C" __global__ void __launch_bounds__(256) weight_gradient(
     const float* __restrict__ da, const Real* __restrict__ d, Real* __restrict__ dw, int images, int rows,
@@ -396,12 +401,10 @@ extern "C" __global__ void __launch_bounds__(256) weight_gradient(
     const long pixels = (long)rows * columns;
     for (int weight = blockIdx.x; weight < 2 * TAPS; weight += gridDim.x) {
         const int map = weight / TAPS, k = weight % TAPS / ACROSS, l = weight % ACROSS;
+        const float* turned = da + (long)(ABOVE - k) * (columns + 2 * BESIDE) + BESIDE - l;
         float sum = 0.f;
-        for (long i = threadIdx.x; i < images * pixels; i += 256) {
-            const int r = (int)(i % pixels / columns) + k - ABOVE, q = (int)(i % columns) + l - BESIDE;
-            if (r >= 0 && r < rows && q >= 0 && q < columns)
-                sum += da[i] * load(d[(i / pixels * 2 + map) * pixels + (long)r * columns + q]);
-        }
+        for (long i = threadIdx.x; i < images * pixels; i += 256)
+            sum += load(d[(i / pixels * 2 + map) * pixels + i % pixels]) * turned[framed(i, rows, columns)];
         sum = block_sum(sum, part);
         if (threadIdx.x == 0) store(dw + weight, sum);
     }

@@ -7,7 +7,7 @@ rest of the story.
     version 4   all in one kernel, which keeps channels of its tile in shared memory; where 3 moves fewer bytes, 3
 """
 
-from visattn.gpu._device import Source, blocks, contiguous, empty
+from visattn.gpu._device import Source, blocks, contiguous, empty, zeros
 from visattn.gpu._twin import HALF, twin
 from visattn.ops._windows import slide
 from visattn.ops.gates.spatial_gate import Cache, Params, example, init
@@ -55,17 +55,18 @@ def backward(dy, cache, *, version=SHIPS):
     x, wins, s = map(contiguous, (cache.x, cache.wins, cache.s))
     dy, d, w = map(contiguous, (dy, cache.conv.x, cache.conv.w))
     (N, C, H, W), (Kh, Kw) = x.shape, w.shape[2:]
-    da, dx, dw = empty((N, H, W), "float32"), empty(x.shape, x.dtype), empty(w.shape, x.dtype)
+    dx, dw = empty(x.shape, x.dtype), empty(w.shape, x.dtype)
     kernel, _ = defines(x, w)
 
     if version == 2 or max(Kh, Kw) > WIDEST:
-        cu("reduce_pixel", **kernel)(blocks(N * H * W, 256), 256, dy, x, s, da, N, C, H * W)
+        da = zeros((N, H + Kh - 1, W + Kw - 1), "float32")             # in a frame that stays 0
+        cu("reduce_pixel", **kernel)(blocks(N * H * W, 256), 256, dy, x, s, da, N, C, H, W)
         cu("spread_pixel", **kernel)(blocks(N * H * W, 256), 256, dy, wins, s, da, w, dx, N, C, H, W)
         cu("weight_gradient", **kernel)(w.size, 256, da, d, dw, N, H, W)
     else:
         down, across = tiles(H, W)
         count = blocks(N * down * across, 1)
-        parts = empty((count, w.size), "float32")
+        da, parts = empty((N, H, W), "float32"), empty((count, w.size), "float32")
         cu("reduce_shared", **kernel)(blocks(N * H * W, 32), 256, dy, x, s, da, N, C, H * W)
         cu("spread_tile", **kernel)(
             count, TILE, dy, wins, s, da, d, w, dx, parts, N, C, H, W, down, across)
