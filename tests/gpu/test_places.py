@@ -57,7 +57,7 @@ def test_no_compiler_is_said(monkeypatch):
 @pytest.mark.parametrize(("arguments", "error", "says"), [
     (((X.astype(np.float64),), {}), TypeError, "got dtype float64; version=0 takes float32 and float64"),
     (((X,), {"axis": 5}), ValueError, "axis must name one of the 2 axes"),
-    (((X,), {"version": 9}), ValueError, "version must be one of 0 to 3; got 9"),
+    (((X,), {"version": 9}), ValueError, "version must be one of 0, 1, 2, 3; got 9"),
     (((X,), {"version": 1}), OSError, "version 1 is a Numba kernel"),
     (((X[0].tolist(),), {}), TypeError, "x must be a floating-point array"),
     (((X, X), {}), TypeError, "softmax.forward: "),
@@ -66,6 +66,15 @@ def test_what_does_not_fit_is_refused_at_the_door(arguments, error, says):
     args, options = arguments
     with gpu.use("host"), pytest.raises(error, match=says):
         gpu.softmax.forward(*args, **options)
+
+
+def test_the_simulator_takes_the_reference_where_there_is_no_numba_kernel():
+    args, options = ops.channel_gate.example(np.random.default_rng(0))
+    with gpu.use("simulator"):
+        y, _ = gpu.channel_gate.forward(*args, **options)
+        with pytest.raises(ValueError, match="version must be one of 0, 2; got 1"):
+            gpu.channel_gate.forward(*args, **options, version=1)
+    np.testing.assert_array_equal(y, ops.channel_gate.forward(*args, **options)[0])
 
 
 def test_version_0_is_the_reference():

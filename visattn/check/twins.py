@@ -9,7 +9,6 @@ are told as parts of that bound: 1 is the limit, and no kernel has a tolerance o
 """
 
 import contextlib
-import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ import numpy as np
 from visattn import gpu, ops, tree
 from visattn._extras import need
 from visattn.check.tolerance import Within, bounds
-from visattn.gpu import _device
+from visattn.gpu import _device, _twin
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 
@@ -80,7 +79,7 @@ def verify_one(name: str, version: int, dtype: str, place: str, seed: int = 0) -
 def runs_at(name: str, place: str) -> list[int]:
     """The versions of a twin that `place` runs."""
     twin = getattr(gpu, name)
-    has_v1 = importlib.util.find_spec(f"{twin.__name__}_v1") is not None
+    has_v1 = _twin.has_v1(twin.__name__)
     return {"simulator": [1] if has_v1 else [], "host": list(range(2, twin.SHIPS + 1)),
             "cuda": [0, *([1] if has_v1 else []), *range(2, twin.SHIPS + 1)]}[place]
 

@@ -6,11 +6,13 @@ A twin stands at its reference's path below `visattn/gpu/` and has the same `for
     def forward(x, *, axis=-1, mask=None, version=SHIPS): ...
 
 `version` picks a rung of the ladder: 0 is the reference itself on the device's arrays, 1 the Numba kernel in the file
-beside (`softmax_v1.py`), 2 and on are kernels of the `.cu`; the default is the one that ships, in Numba's simulator 1.
+beside (`softmax_v1.py`), 2 and on are kernels of the `.cu`; the default is the one that ships, and in Numba's
+simulator 1, or 0 where there is no 1.
 """
 
 import contextlib
 import functools
+import importlib.util
 import inspect
 from collections.abc import Callable
 from importlib import import_module
@@ -37,8 +39,8 @@ def twin(function: Callable[..., Any] | None = None, *, dtypes: tuple[str, ...] 
     @functools.wraps(function)
     def door(*args: Any, version: int | None = None, **options: Any) -> Any:
         place = _device.here()
-        version = (1 if place == "simulator" else ships) if version is None else version
-        _able(operator, version, ships, place)
+        version = (int(has_v1(path)) if place == "simulator" else ships) if version is None else version
+        _able(path, version, ships, place)
         with stream_of(place, args):
             args, options, back = bring(f"{operator}.{name}", place, args, options)
             if version == 0:
@@ -53,9 +55,17 @@ def twin(function: Callable[..., Any] | None = None, *, dtypes: tuple[str, ...] 
     return door
 
 
-def _able(operator: str, version: int, ships: int, place: str) -> None:
-    if version not in range(ships + 1):
-        raise ValueError(f"{operator}: version must be one of 0 to {ships}; got {version}")
+@functools.cache
+def has_v1(path: str) -> bool:
+    """Is there a Numba kernel beside this twin?"""
+    return importlib.util.find_spec(f"{path}_v1") is not None
+
+
+def _able(path: str, version: int, ships: int, place: str) -> None:
+    operator = path.rpartition(".")[2]
+    versions = [v for v in range(ships + 1) if v != 1 or has_v1(path)]
+    if version not in versions:
+        raise ValueError(f"{operator}: version must be one of {', '.join(map(str, versions))}; got {version}")
     if version > 1 and place == "simulator":
         raise _device.NoDevice(f"{operator}: version {version} is CUDA C++, which Numba's simulator does not run: "
                                'visattn.gpu.use("host")')
