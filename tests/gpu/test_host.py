@@ -238,6 +238,22 @@ def test_launches_of_many_python_threads_do_not_meet(kernels):
     assert [all(results[k]) for k in range(4)] == [True] * 4
 
 
+@pytest.mark.parametrize("checked", [False, True])
+def test_the_way_of_other_processors_to_switch_fibers(tmp_path_factory, monkeypatch, checked):
+    monkeypatch.setattr(_host, "FLAGS", (*_host.FLAGS, "-DCUDA_HOST_UCONTEXT"))
+    kernels = built(tmp_path_factory, checked, OTHER=1)
+    for _ in range(2):
+        for threads in (64, 100):
+            y = blank((2, threads))
+            launch(kernels, "whoami", 2, threads, y)
+            np.testing.assert_array_equal(y, np.arange(2)[:, None] * 10000 + np.arange(threads))
+        y = blank(64)
+        launch(kernels, "votes", 1, 64, y)
+        assert set(y) == {501}
+        with pytest.raises(_host.KernelFault):
+            launch(kernels, "endless", 2, 64, blank(64))
+
+
 # ---- the checked build
 
 def test_neighbours_may_write_bytes_and_halves(checked):

@@ -13,6 +13,7 @@
 #include "runtime.h"
 
 #include <array>
+#include <bit>
 #include <cstdio>
 #include <string>
 #include <sys/mman.h>
@@ -36,7 +37,7 @@ struct Region {
     std::string name;                                 // of a shared variable
     bool constant;
     size_t item;                                      // bytes of an element
-    bool shows;                                       // by all its bits, which are set, that nobody has written an element
+    bool shows;                                       // an element with all bits set: nobody has written it
     bool blank;                                       // the whole array is ones: nobody has written it
     int grain;                                        // log2 of the bytes of a cell: as fine as the finest access
     Cell* cells;
@@ -131,7 +132,8 @@ static const char* verb(Kind kind) { return kind == reads ? "reads" : kind == wr
     std::string who = thread_name(current->number), where = "where no array lies";
     size_t nearest = 1 << 30;
     for (const Region& r : regions) {
-        size_t past = at >= r.begin ? std::max(at, r.end) - r.end : nearest, before = at < r.begin ? r.begin - at : nearest;
+        size_t past = at >= r.begin ? std::max(at, r.end) - r.end : nearest;
+        size_t before = at < r.begin ? r.begin - at : nearest;
         if (before < nearest) nearest = before, where = std::to_string(before) + " bytes before " + place(r);
         if (past < nearest) nearest = past, where = (past ? std::to_string(past) + " bytes" : std::string("right")) +
                                                     " past the end of " + place(r);
@@ -216,7 +218,8 @@ static std::string who(unsigned its_phase, int thread) {
 }
 static int somebody(const Accesses& a) {              // other than me
     if (a.phase == phase && a.other && a.warp == current->number / 32) return (a.other - 1) * 32;
-    unsigned others = a.phase == phase && a.warp == current->number / 32 ? a.lanes & ~(1u << current->number % 32) : a.lanes;
+    unsigned others = a.lanes;
+    if (a.phase == phase && a.warp == current->number / 32) others &= ~(1u << current->number % 32);
     return a.warp * 32 + __builtin_ctz(others ? others : a.lanes);
 }
 [[noreturn]] static void race(const Region& r, Address at, unsigned site, unsigned its_phase, int thread,
@@ -295,13 +298,14 @@ static void hold(Region& r, Address at, size_t size, Kind kind, unsigned site) {
 static std::vector<std::array<std::vector<uint64_t>, 32>> logs;                       // site << 48 | address
 
 static void count_shared(const Site& site, const uint64_t* at, int lanes) {
+    static std::vector<uint64_t> words;
     ++shared_accesses;
     int together = std::max(1u, std::min(32u, 128 / site.size));                     // lanes of one pass over the banks
     for (int from = 0; from < lanes; from += together) {
-        std::vector<uint64_t> words;
+        words.clear();
         for (int i = from; i < std::min(lanes, from + together); ++i)
             for (uint64_t w = at[i] / 4; w <= (at[i] + site.size - 1) / 4; ++w) words.push_back(w);
-        std::sort(words.begin(), words.end());
+        if (!std::is_sorted(words.begin(), words.end())) std::sort(words.begin(), words.end());
         words.erase(std::unique(words.begin(), words.end()), words.end());
         int banks[32] = {}, most = 1;
         for (uint64_t w : words) most = std::max(most, ++banks[w % 32]);
@@ -436,7 +440,7 @@ static unsigned site_of(Address pc, unsigned size, Kind kind) {
         if (!s || s > sites.size()) break;
     }
     if (sites.empty()) std::memset(table, 0, sizeof table);
-    if (sites.size() == (1 << 11)) fault("bounds", "more places in the code touch memory than this build can tell apart");
+    if (sites.size() == (1 << 11)) fault("launch", "more places touch memory than the checked build tells apart");
     sites.push_back({pc, size, kind, nullptr});
     table[slot] = (uint16_t)sites.size();
     return (unsigned)sites.size() - 1;
@@ -454,9 +458,10 @@ static inline void access(const volatile void* address, size_t size, Kind kind, 
     if (kind != reads && r->constant)
         fault("const", "%s %s %s at <pc %lx>, which is const", thread_name(current->number).c_str(), verb(kind),
               element(*r, at).c_str(), pc - (Address)__ehdr_start);
-    if (size <= 16 && at % size)
+    if (std::has_single_bit(size) && size <= 16 && (at & (size - 1)))
         fault("address", "%s %s %zu bytes of %s at <pc %lx>, at an address that is no multiple of %zu",
-              thread_name(current->number).c_str(), verb(kind), size, place(*r).c_str(), pc - (Address)__ehdr_start, size);
+              thread_name(current->number).c_str(), verb(kind), size, place(*r).c_str(), pc - (Address)__ehdr_start,
+              size);
     hold(*r, at, size, kind, s);
     logs[current->number / 32][current->number % 32].push_back((uint64_t)s << 48 | at);
 }

@@ -12,7 +12,8 @@
 #include <utility>
 
 #define __global__
-#define __device__ __attribute__((always_inline))   // as NVIDIA's compilers do, so a place in the code is one instruction
+// NVIDIA's compilers inline nearly everything, too; then a place in the machine code is one instruction of a kernel.
+#define __device__ __attribute__((always_inline))
 #define __host__
 #define __constant__ static const
 #define __forceinline__ inline

@@ -282,7 +282,8 @@ static void hold_to_limits(const unsigned* grid, const unsigned* block, size_t d
     if (shared > STATIC_SHARED)
         fail("shared", "its variables take %zu bytes of shared memory; at most %zu", shared, STATIC_SHARED);
     if (shared + dynamic > SHARED)
-        fail("shared", "%zu bytes of shared memory, %zu of them dynamic; at most %zu", shared + dynamic, dynamic, SHARED);
+        fail("shared", "%zu bytes of shared memory, %zu of them dynamic; at most %zu", shared + dynamic, dynamic,
+             SHARED);
 }
 
 // Stacks stay from launch to launch.  Below the first there is room, too: what overruns a stack is found out later.
