@@ -42,11 +42,10 @@
 // even if the tile's dy were kept.  At the size above, in MB: the floor 84.7, version 2 216.4, from version 3 on 112.5.
 #include "common.cuh"
 
-//: compile Real=float KEEP=56
-//: compile Real=__half KEEP=112
-//: compile Real=__nv_bfloat16 KEEP=112
-//: compile Real=float WIDE=16 KEEP=56
-//: compile Real=float ABOVE=1 BESIDE=2 KEEP=56
+//: compile Real=float ABOVE=3 BESIDE=3 WIDE=32 KEEP=56
+//: compile Real=float ABOVE=3 BESIDE=3 WIDE=16 KEEP=56
+//: compile Real=__half ABOVE=3 BESIDE=3 WIDE=32 KEEP=112
+//: compile Real=__nv_bfloat16 ABOVE=3 BESIDE=3 WIDE=32 KEEP=112
 #ifndef ABOVE
 #define ABOVE 3                                       // rows of the kernel above its middle, and as many below
 #endif

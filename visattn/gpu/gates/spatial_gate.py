@@ -105,5 +105,5 @@ def defines(x, w):
     and the weights."""
     wide, (Kh, Kw), real = width(x.shape[3]), w.shape[2:], x.dtype.itemsize
     beside = 4 * (2 * (TILE // wide + Kh - 1) * (wide + Kw - 1) + 2 * Kh * Kw)
-    keep = max(0, SHARED - beside) // (8 * TILE * real) * 8
+    keep = max(0, SHARED - beside) // (32 * TILE) * (32 // real)             # 8 KiB at a time
     return {"Real": x.dtype, "ABOVE": Kh // 2, "BESIDE": Kw // 2, "WIDE": wide, "KEEP": keep}, keep
