@@ -25,8 +25,9 @@ from typing import Any
 from visattn import ops
 from visattn.gpu._count import count, kernels
 from visattn.gpu._device import Choice, NoDevice, choose, use
+from visattn.gpu._host import KernelFault
 
-__all__ = ["Choice", "NoDevice", "choose", "count", "kernels", "twins", "use"]
+__all__ = ["Choice", "KernelFault", "NoDevice", "choose", "count", "kernels", "twins", "use"]
 
 
 @functools.cache
