@@ -8,16 +8,17 @@
 //               softmax stay in the registers of a warp, or of a block where they are long.
 //
 // Bytes of version 3 forward, B matrices of T × S, `real` bytes a number: the map is written as scores, read and
-// written as weights, read once more, 4 real B T S in all; beside it the tiles read q and k again for every 64 keys and
-// queries, real B D T S / 32.  Backward moves the map 6 times more.  No tiling helps: as long as the map is in memory,
-// the bytes grow with T S.  flash never writes it down.
+// written as weights, read once more, 4 real B T S in all; beside it the tiles read q, k and v again for every 64 keys
+// or queries, some real B D T S / 20.  Backward moves the map 7 times more, 8 with a soft cap, and the mask, where there
+// is one, is one byte a pair each time.  No tiling helps: as long as the map is in memory, the bytes grow with T S.
+// flash never writes it down.  Scores are rounded to `Real` before their softmax, as in the reference; sums are float.
 #include "common.cuh"
 
-//: compile Real=float LANES=32 KEEP=8
+//: compile Real=float LANES=32 KEEP=32
 //: compile Real=float LANES=256 KEEP=32
-//: compile Real=__half LANES=32 KEEP=8
+//: compile Real=__half LANES=32 KEEP=32
 //: compile Real=__half LANES=256 KEEP=32
-//: compile Real=__nv_bfloat16 LANES=32 KEEP=8
+//: compile Real=__nv_bfloat16 LANES=32 KEEP=32
 //: compile Real=__nv_bfloat16 LANES=256 KEEP=32
 #ifndef LANES
 #define LANES 32                                      // threads for one row of the softmax: a warp, or a block of 256
@@ -161,7 +162,8 @@ extern "C" __global__ void __launch_bounds__(256) softmax_backward_naive(
 
 #define TILE 64                                       // rows and columns of the output that a block makes: 4 warps
 #define DEEP 16                                       // of what is summed over, at a time
-#define WIDE (TILE + 4)                               // a row of a tile in shared memory, with a gap against conflicts
+#define WIDE (TILE + 4)                               // a row of a tile in shared memory, with a gap: two lanes meet in
+                                                      // a bank where a column is stored, instead of sixteen
 #define ROWS 16                                       // of each warp
 #define COLUMNS 2                                     // of each lane, 32 apart
 
@@ -333,7 +335,7 @@ extern "C" __global__ void __launch_bounds__(256, 2) softmax_kept(
         largest = row_max(largest, part);
         some = row_any(some);
 #pragma unroll
-        for (int i = 0; i < KEEP; ++i) sum += kept[i] = i * LANES + lane < there ? expf(kept[i] - largest) : 0.f;
+        for (int i = 0; i < KEEP; ++i) sum += kept[i] = expf(kept[i] - largest);
         sum = row_sum(sum, part);
 #pragma unroll
         for (int i = 0; i < KEEP; ++i) {
