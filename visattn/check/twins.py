@@ -150,12 +150,12 @@ def off_device(a: Any) -> Any:
 
 
 def floating(cache: Any) -> Iterator[tuple[str, Any]]:
-    """("p", array) for every floating-point array of a cache."""
+    """("p", array) for every floating-point array of a cache, and of the caches inside it."""
     for field, value in zip(cache._fields, cache):
-        if hasattr(value, "_fields") or hasattr(value, "shape"):
-            for path, leaf in tree.named_leaves(value):
-                if hasattr(leaf, "dtype") and str(leaf.dtype) in FLOATS:
-                    yield f"{field}.{path}" if path else field, leaf
+        if hasattr(value, "_fields"):
+            yield from ((f"{field}.{path}", leaf) for path, leaf in floating(value))
+        elif hasattr(value, "dtype") and str(value.dtype) in FLOATS:
+            yield field, value
 
 
 def _with_cache(op: Any) -> ModuleType:
