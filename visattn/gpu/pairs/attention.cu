@@ -9,7 +9,7 @@
 //
 // Bytes of version 3 forward, B matrices of T × S, `real` bytes a number: the map is written as scores, read and
 // written as weights, read once more, 4 real B T S in all; beside it the tiles read q, k and v again for every 64 keys
-// or queries, some real B D T S / 20.  Backward moves the map 7 times more, 8 with a soft cap, and the mask, where there
+// or queries, some real B D T S / 20.  Backward moves the map 7 times more, 8 with a cap, and the mask, where there
 // is one, is one byte a pair each time.  No tiling helps: as long as the map is in memory, the bytes grow with T S.
 // flash never writes it down.  Scores are rounded to `Real` before their softmax, as in the reference; sums are float.
 #include "common.cuh"

@@ -274,7 +274,8 @@ extern "C" __global__ void __launch_bounds__(256) grid_gradient(
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, last = TAPS - 1;
     for (long point = blockIdx.x * 8l + warp; point < points; point += gridDim.x * 8l) {
         float down[TAPS], across[TAPS], dkx[TAPS] = {}, dky[TAPS] = {};
-        for (int k = 0; k < TAPS; ++k) down[k] = ky[(long)k * points + point], across[k] = kx[(long)k * points + point];
+        for (int k = 0; k < TAPS; ++k)
+            down[k] = ky[(long)k * points + point], across[k] = kx[(long)k * points + point];
         long pixel[TAPS][TAPS];
         float dw[TAPS][TAPS] = {};
         for (int j = 0; j < TAPS; ++j)
