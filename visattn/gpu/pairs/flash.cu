@@ -17,7 +17,8 @@
 //
 // so a tile of twice the queries halves what keys and values cost, for as long as it fits into shared memory: version 2
 // has 8 queries a block, version 3 up to 64, version 4 has 64.  Under a causal mask the keys above the diagonal of a
-// block's last query are not read.  Mask and bias, where given, are read once for each pair below the diagonal.
+// block's last query are not read.  Mask and bias, where given, are read once for each pair below the diagonal.  What
+// the kernels say below is exact without a causal mask, and with one to a tenth where T = S.
 //
 // Backward has no atomics, so it gives the same bits each time: one kernel has a block for each tile of queries and sums
 // dq over the keys, another a block for each tile of keys and sums dk and dv over the queries of all heads that read
@@ -207,7 +208,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) flash_warps_dq(
 //= dks += scale * weigh(da.T, q[head][rows], turned)
 //: threads 256
 //: shared 4 * (8 * (HEAD + VALUE) + 64 * (max(HEAD, VALUE) + 1))
-//: reads blocks // ceil(S, 8) * (real * S * (D + E) + group * (T + min(T, T - S + 8 + diagonal)) / 2 * (ceil(S, 8) * (real * (D + E) + 8 * (real + 4)) + S * ((mask is not None) + real * (bias is not None))))
+//: reads blocks // ceil(S, 8) * (real * S * (D + E) + group * (T + min(T, T + diagonal - (ceil(S, 8) - 1) * 8)) / 2 * (ceil(S, 8) * (real * (D + E) + 8 * (real + 4)) + S * ((mask is not None) + real * (bias is not None))))
 //: writes blocks // ceil(S, 8) * real * S * (D + E)
 extern "C" __global__ void __launch_bounds__(THREADS, 4) flash_warps_dkdv(
     const Real* __restrict__ q, const Real* __restrict__ k, const Real* __restrict__ v, const Real* __restrict__ bias,
@@ -238,10 +239,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) flash_warps_dkdv(
             __syncthreads();
             float a = scale * product<HEAD>(shared + warp * HEAD, queries);
             a = t < T && s < S ? among(pairs, a, t, s) : MINUS_INFINITY;
-            float p = weight_of(a, t < T ? or_zero(load(lse[head * T + t])) : 0.f);
+            const float base = t < T ? or_zero(load(lse[head * T + t])) : 0.f;
+            const float its_delta = t < T ? delta[head * T + t] : 0.f;
+            float p = weight_of(a, base);
             gather<VALUE>(p, douts, dv_sums);
             float dp = product<VALUE>(values + warp * VALUE, douts);
-            float da = absent(p) ? ABSENT : p * (dp - delta[head * T + t]);
+            float da = absent(p) ? ABSENT : p * (dp - its_delta);
             gather<HEAD>(da, queries, dk_sums);
         }
     }

@@ -89,8 +89,8 @@ def share_out(blocks, S):
     """(keys of a share, shares): few blocks of queries share out the keys, until there are two blocks for every
     multiprocessor; a share has 256 keys or more."""
     shares = max(1, min(2 * multiprocessors() // max(blocks, 1), S // 256))
-    share = -(-S // shares // 64) * 64                      # whole tiles
-    return share, max(1, -(-S // max(share, 1)))
+    share = max(1, -(-S // shares // 64)) * 64              # whole tiles
+    return share, max(1, -(-S // share))
 
 
 def multiprocessors():

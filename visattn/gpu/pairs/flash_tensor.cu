@@ -116,7 +116,7 @@ __device__ inline void gather_present(const Real* weights, const Real* values, f
 //= u = shrink * u + weigh(p, part(v, head, q)[cols], allowed)          # (rows, E)
 //: threads 128
 //: shared 2 * (64 * (HEAD + 8) + KEYS * (HEAD + VALUE + 16)) + 4 * 64 * (KEYS + 4)
-//: reads blocks // ceil(T, 64) * (real * T * D + min(S, share) * (min(S, 64 + diagonal) + min(S, T + diagonal)) / 2 / max(S, 1) * (ceil(T, 64) * real * (D + E) + T * ((mask is not None) + real * (bias is not None))))
+//: reads blocks // ceil(T, 64) * (real * T * D + (min(S, 64 + diagonal) + min(S, T + diagonal)) / 2 / max(1, ceil(S, share)) * (ceil(T, 64) * real * (D + E) + T * ((mask is not None) + real * (bias is not None))))
 //: writes blocks // ceil(T, 64) * T * (E + 1) * (real if parts is None else 4)
 //: tensor cores
 extern "C" __global__ void __launch_bounds__(THREADS, 2) flash_tensor(

@@ -132,7 +132,7 @@ __device__ inline float half_warp_sum(float x) {
 //= u = shrink * u + weigh(p, part(v, head, q)[cols], allowed)          # (rows, E)
 //: threads 256
 //: shared 4 * (OWN * (HEAD + 4) + OTHERS * (max(HEAD, VALUE) + 4) + OWN * (OTHERS + 4))
-//: reads blocks // ceil(T, OWN) * (real * T * D + min(S, share) * (min(S, OWN + diagonal) + min(S, T + diagonal)) / 2 / max(S, 1) * (ceil(T, OWN) * real * (D + E) + T * ((mask is not None) + real * (bias is not None))))
+//: reads blocks // ceil(T, OWN) * (real * T * D + (min(S, OWN + diagonal) + min(S, T + diagonal)) / 2 / max(1, ceil(S, share)) * (ceil(T, OWN) * real * (D + E) + T * ((mask is not None) + real * (bias is not None))))
 //: writes blocks // ceil(T, OWN) * T * (E + 1) * (real if parts is None else 4)
 //: fma per load 2
 extern "C" __global__ void __launch_bounds__(THREADS, 2) flash_tiled(
@@ -282,7 +282,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) flash_tiled_dq(
 //= dks += scale * weigh(da.T, q[head][rows], turned)
 //: threads 256
 //: shared 4 * ((OWN + OTHERS) * (HEAD + VALUE + 8) + OWN * (OTHERS + 4))
-//: reads blocks // ceil(S, OWN) * (real * S * (D + E) + group * (T + min(T, T - S + OWN + diagonal)) / 2 * (ceil(S, OWN) * (real * (D + E) + 8 * (real + 4)) + S * ((mask is not None) + real * (bias is not None))))
+//: reads blocks // ceil(S, OWN) * (real * S * (D + E) + group * (T + min(T, T + diagonal - (ceil(S, OWN) - 1) * OWN)) / 2 * (ceil(S, OWN) * (real * (D + E) + 8 * (real + 4)) + S * ((mask is not None) + real * (bias is not None))))
 //: writes blocks // ceil(S, OWN) * real * S * (D + E)
 //: fma per load 2
 //: blocks 1 because four tiles of 256 columns leave room for no second block

@@ -1,9 +1,9 @@
 """FlashAttention as Numba CUDA kernels: what one thread does, in Python.
 
 A block has TILE × TILE threads and TILE queries.  Tile after tile of the keys and their values comes into shared
-memory; thread (x, y) takes the score of query y and key x of the tile, puts it where the others of its query see it, and
-then computes every TILE-th column of its query's output.  In backward the same threads sum dq over the keys; and for dk
-and dv a block has TILE keys instead, and the queries of all heads that read them come by.
+memory; thread (x, y) takes the score of query y and key x of the tile, puts it where the others of its query see it,
+and then computes every TILE-th column of its query's output.  In backward the same threads sum dq over the keys; and
+for dk and dv a block has TILE keys instead, and the queries of all heads that read them come by.
 
 Keys and values are read once for every TILE queries.  Bias and mask are taken whole, which version 2 does not need.
 """
