@@ -241,7 +241,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) sample_backward_sorted(
             const long here = row * (width + 2) + pixel % width + 1;        // in the frame
             float sum = 0.f;
             for (int j = 0; j < TAPS; ++j)
-                for (int k = 0; k < TAPS; ++k) {                            // it is tap (j, k) of points around `corner`
+                for (int k = 0; k < TAPS; ++k) {                            // it is tap (j, k) of those at `corner`
                     const long corner = here - j * (width + 2) - k;
                     const long end = ends[corner];
                     for (long entry = corner > 0 ? ends[corner - 1] : 0; entry < end; ++entry) {
