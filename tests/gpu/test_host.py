@@ -393,3 +393,13 @@ def test_two_processes_build_the_same_file_at_once(tmp_path):
     assert [run.wait() for run in runs] == [0, 0]
     assert len(list((tmp_path / "cache" / "visattn" / "host").glob("both-*.so"))) == 1
     assert not [entry for entry in (tmp_path / "cache" / "visattn" / "host").iterdir() if entry.is_dir()]
+
+
+def test_a_kernel_may_have_the_name_of_a_function_of_the_c_library():
+    """glibc has a `step`."""
+    cu = gpu.kernels('extern "C" __global__ void step(const float* x, float* y) {'
+                     ' y[threadIdx.x] = x[threadIdx.x] + 1.f; }')
+    x, y = np.arange(5, dtype=np.float32), np.empty(5, np.float32)
+    with gpu.use("host"):
+        cu("step")(1, 5, x, y)
+    np.testing.assert_array_equal(y, x + 1)

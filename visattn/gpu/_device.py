@@ -229,7 +229,7 @@ def _raw(source: Path, defines: tuple[tuple[str, Any], ...], name: str, shared: 
     import cupy
     options = ("--std=c++17", f"-I{INCLUDE}", *(f"-D{k}={v}" for k, v in defines))
     kernel = cupy.RawModule(code=source.read_text(encoding="utf-8"), options=options).get_function(name)
-    if shared > 48 << 10:
+    if shared and shared + kernel.shared_size_bytes > 48 << 10:             # more than CUDA gives unasked
         kernel.max_dynamic_shared_size_bytes = shared
     return kernel
 

@@ -141,7 +141,9 @@ def _compile(source: Path, text: str, defines: Sequence[tuple[str, str]], flags:
     headers = [header.read_text(encoding="utf-8") for header in sorted(HERE.glob("*.h"))]
     objects = [_kept(stem, ".o", plain, headers, functools.partial(_runtime_object, stem))
                for stem in ("runtime", *(["checks"] if checked else []))]
-    _run(source, ["-shared", "-Wl,-z,defs", *map(str, [folder / "kernels.o", *objects]), "-o", str(folder / "it.so")])
+    # Symbolic: a kernel named like a function of the C library is itself.
+    _run(source, ["-shared", "-Wl,-z,defs", "-Wl,-Bsymbolic", *map(str, [folder / "kernels.o", *objects]),
+                  "-o", str(folder / "it.so")])
     return folder / "it.so"
 
 
