@@ -4,7 +4,8 @@
 
 Everybody runs on one thread and is timed by the processor time of this process, in turn, ours, torch's, attention's,
 ours …: on a machine that is shared, that and the ratios of one round are what is steady.  Ratios are medians over the
-rounds.  `attention` is left out from 8,192 tokens on, where its maps take gigabytes.  Memory is the largest that NumPy
+rounds.  `attention` is left out from 8,192 tokens on, where its maps take gigabytes, and there the others are timed
+once, while memory is traced, which costs us a little.  Memory is the largest that NumPy
 has at one time beyond the arguments (tracemalloc), output and cache included.
 Writes benchmarks/results/flash-<date>.json with the machine, the versions and every round, and the figure beside it.
 """
