@@ -8,7 +8,7 @@
     //= p /= p.sum(axis, keepdims=True)             a line of the reference; `#= ` in a Numba file
     //: threads 256                                 of a block
     //: reads rows * columns * real                 bytes of global memory that a launch reads
-    //: writes rows * columns * real                and writes
+    //: writes rows * columns * real                and writes; `reads at most …` where it depends on the numbers
     //: shared TILE * HEAD * 4                      dynamic shared memory of a block, bytes
     //: blocks 1 because a tile of keys …           where fewer than two blocks fit a multiprocessor
     //: fma per load 2                              multiply-adds for each load from shared memory, in machine code
@@ -124,6 +124,7 @@ class Header(NamedTuple):
     bounds: Formula | None                  # the first number of __launch_bounds__
     reads: Formula | None
     writes: Formula | None
+    at_most: frozenset[str]                 # of reads and writes, those that depend on the numbers
     shared: Formula | None
     blocks: int                             # that have to fit a multiprocessor
     because: str                            # why fewer than two
@@ -254,7 +255,7 @@ def _numba(text: str) -> list[_Place]:
 def _header(path: Path, place: _Place, said: Mapping[int, tuple[str, str]], quotations: tuple[tuple[int, str], ...],
             defaults: dict[str, str], defines: set[str]) -> Header:
     found: dict[str, Any] = {}
-    because, blocks = "", 2
+    because, blocks, at_most = "", 2, set()
     for i, (word, text) in said.items():
         if word in found:
             raise HeaderError(path, i, f"{place.name} says {word!r} twice")
@@ -275,10 +276,13 @@ def _header(path: Path, place: _Place, said: Mapping[int, tuple[str, str]], quot
             found[word] = True
         else:
             launched = {*place.parameters, "blocks"} if word in ("reads", "writes") else set()
+            if launched and text.startswith("at most "):
+                text = text.removeprefix("at most ")
+                at_most.add(word)
             found[word] = Formula(text, {*defines, "real"} | launched, path, i)
     bounds = None if place.bounds is None else Formula(place.bounds, {*defines, "real"}, path, place.line)
     return Header(path, place.name, place.line, place.parameters, quotations, defaults, found.get("threads"), bounds,
-                  found.get("reads"), found.get("writes"), found.get("shared"), blocks, because,
+                  found.get("reads"), found.get("writes"), frozenset(at_most), found.get("shared"), blocks, because,
                   found.get("fma per load"), "tensor cores" in found)
 
 

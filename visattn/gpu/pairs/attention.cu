@@ -72,7 +72,7 @@ extern "C" __global__ void __launch_bounds__(256) scores_naive(
 
 //= p, _ = softmax.forward(a if bias is None else a + bias, mask=allowed) if a.shape[-1] else (a, None)
 //: threads 256
-//: reads batch * queries * 3 * keys * (real + (mask is not None)) + (mask is not None) * 8 * batch * ceil(queries, 32)
+//: reads at most batch * queries * 3 * keys * (real + (mask is not None)) + (mask is not None) * 8 * batch * ceil(queries, 32)
 //: writes batch * queries * keys * real
 extern "C" __global__ void __launch_bounds__(256) softmax_naive(
     Real* p, const bool* __restrict__ mask, const long* __restrict__ mask_of, int mask_t, int mask_s, int batch,

@@ -26,7 +26,7 @@ __device__ inline float row_sum(float x, float* part) { return LANES == 32 ? war
 //= p -= np.where(some, p.max(axis, keepdims=True), 0)
 //= p /= np.where(some, p.sum(axis, keepdims=True), 1)
 //: threads 256
-//: reads rows * columns * 3 * (real + (mask is not None))
+//: reads at most rows * columns * 3 * (real + (mask is not None))
 //: writes rows * columns * real
 extern "C" __global__ void __launch_bounds__(256) softmax_reread(
     const Real* __restrict__ x, const bool* __restrict__ mask, Real* __restrict__ p, int rows, int columns) {
@@ -50,7 +50,7 @@ extern "C" __global__ void __launch_bounds__(256) softmax_reread(
 //= p -= np.where(some, p.max(axis, keepdims=True), 0)
 //= p /= np.where(some, p.sum(axis, keepdims=True), 1)
 //: threads 256
-//: reads rows * columns * (real + (mask is not None))
+//: reads at most rows * columns * (real + (mask is not None))
 //: writes rows * columns * real
 extern "C" __global__ void __launch_bounds__(256) softmax_kept(
     const Real* __restrict__ x, const bool* __restrict__ mask, Real* __restrict__ p, int rows, int columns) {
@@ -84,7 +84,7 @@ extern "C" __global__ void __launch_bounds__(256) softmax_kept(
 //= mean = np.einsum("...s,...s->...", np.moveaxis(dp, axis, -1), np.moveaxis(p, axis, -1))      # Σ_s dp_s p_s
 //= dx *= p
 //: threads 256
-//: reads rows * columns * 2 * (2 * real + (mask is not None))
+//: reads at most rows * columns * 2 * (2 * real + (mask is not None))
 //: writes rows * columns * real
 extern "C" __global__ void __launch_bounds__(256) softmax_backward_reread(
     const Real* __restrict__ dp, const Real* __restrict__ p, const bool* __restrict__ mask, Real* __restrict__ dx,
@@ -107,7 +107,7 @@ extern "C" __global__ void __launch_bounds__(256) softmax_backward_reread(
 //= mean = np.einsum("...s,...s->...", np.moveaxis(dp, axis, -1), np.moveaxis(p, axis, -1))      # Σ_s dp_s p_s
 //= dx *= p
 //: threads 256
-//: reads rows * columns * (2 * real + (mask is not None))
+//: reads at most rows * columns * (2 * real + (mask is not None))
 //: writes rows * columns * real
 extern "C" __global__ void __launch_bounds__(256) softmax_backward_kept(
     const Real* __restrict__ dp, const Real* __restrict__ p, const bool* __restrict__ mask, Real* __restrict__ dx,

@@ -87,7 +87,7 @@ __device__ inline Point locate(const float* grid, long point, long points, int i
 //= i = ((above + n + 1) * (W + 2))[:, None] + (m + 1)                  # (K, K, N, Ho, Wo)
 //= y = np.einsum("jknhw,jknhwc->nhwc", w, framed.reshape(-1, C).take(i, axis=0))               # (3)
 //: threads 256
-//: reads images * each * (8 + 4 * channels * TAPS * TAPS)
+//: reads at most images * each * (8 + 4 * channels * TAPS * TAPS)
 //: writes images * each * (4 * channels + 8 * TAPS * TAPS + 8 * TAPS + 8)
 extern "C" __global__ void __launch_bounds__(256) sample_naive(
     const float* __restrict__ framed, const float* __restrict__ grid, float* __restrict__ y, long* __restrict__ i,
@@ -224,7 +224,7 @@ extern "C" __global__ void __launch_bounds__(256) sample_turned(
 //= np.add.at(dframed[c].reshape(-1), i.reshape(-1), (w * dy[:, c]).reshape(-1))
 //= dx = dframed[:, :, 1:-1, 1:-1].swapaxes(0, 1)                       # (N, C, H, W)
 //: threads 256
-//: reads images * TAPS * TAPS * (each * (4 * channels + 24 * ceil(channels, 32)) + 16 * height * width * ceil(channels, 32))
+//: reads at most images * TAPS * TAPS * (each * (4 * channels + 24 * ceil(channels, 32)) + 16 * height * width * ceil(channels, 32))
 //: writes 4 * images * channels * height * width
 extern "C" __global__ void __launch_bounds__(256, 4) sample_backward_sorted(
     const float* __restrict__ dy, const long* __restrict__ order, const long* __restrict__ ends,
