@@ -49,9 +49,10 @@ def test_any_width_of_head(D, E, version):
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("causal", ["top_left", "bottom_right"])
-@pytest.mark.parametrize(("T", "S"), [(9, 9), (70, 37), (37, 70)])
+@pytest.mark.parametrize(("T", "S"), [(9, 9), (70, 37), (37, 70), (7, 90)])
 def test_causal_both_ways(T, S, causal, version):
-    parity.agree("flash", arrays((), 2, 1, T, S, 6, 5), {"causal": causal}, version=version)
+    """And the gradient of a bias is 0 above the diagonal, there where no tile comes by, too."""
+    parity.agree("flash", arrays((), 2, 1, T, S, 6, 5, bias=(2, T, S)), {"causal": causal}, version=version)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
