@@ -10,7 +10,9 @@
 //: compile Real=float LANES=32 KEEP=8
 //: compile Real=float LANES=256 KEEP=32
 //: compile Real=__half LANES=32 KEEP=8
+//: compile Real=__half LANES=256 KEEP=32
 //: compile Real=__nv_bfloat16 LANES=32 KEEP=8
+//: compile Real=__nv_bfloat16 LANES=256 KEEP=32
 #ifndef LANES
 #define LANES 32                                      // threads for one row: a warp, or a block of 256
 #define KEEP 8                                        // numbers that each of them keeps
