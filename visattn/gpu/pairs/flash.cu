@@ -30,7 +30,9 @@
 //: compile Real=float HEAD=128 VALUE=128 from sm_80
 //: compile Real=float HEAD=256 VALUE=256 from sm_80
 //: compile Real=__half HEAD=64 VALUE=64
+//: compile Real=__half HEAD=256 VALUE=256 from sm_80
 //: compile Real=__nv_bfloat16 HEAD=64 VALUE=64
+//: compile Real=__nv_bfloat16 HEAD=256 VALUE=256 from sm_80
 #ifndef HEAD
 #define HEAD 64                                       // columns of q and k, rounded up: 32, 64, 96, 128 or 256
 #define VALUE 64                                      // columns of v
@@ -160,7 +162,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) flash_merge(
 //: shared 4 * (8 * (HEAD + VALUE) + 32 * (max(HEAD, VALUE) + 1))
 //: reads blocks // ceil(T, 8) * (T * (real * (D + E + 1) + 4) + (min(S, 8 + diagonal) + min(S, T + diagonal)) / 2 * (ceil(T, 8) * real * (D + E) + T * ((mask is not None) + real * (bias is not None))))
 //: writes blocks // ceil(T, 8) * T * (real * D + (4 * S if scores is not None else 0))
-extern "C" __global__ void __launch_bounds__(THREADS, 4) flash_warps_dq(
+extern "C" __global__ void __launch_bounds__(THREADS, 3) flash_warps_dq(
     const Real* __restrict__ q, const Real* __restrict__ k, const Real* __restrict__ v, const Real* __restrict__ bias,
     const bool* __restrict__ mask, const Real* __restrict__ dout, const Real* __restrict__ lse,
     const float* __restrict__ delta, Real* __restrict__ dq, float* __restrict__ scores, int T, int S, int D, int E,

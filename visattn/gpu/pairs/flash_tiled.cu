@@ -22,7 +22,11 @@
 //: compile Real=float HEAD=128 VALUE=128 OWN=32 OTHERS=32 from sm_80
 //: compile Real=float HEAD=256 VALUE=256 OWN=32 OTHERS=32 from sm_80
 //: compile Real=__half HEAD=64 VALUE=64 OWN=64 OTHERS=32 from sm_80
+//: compile Real=__half HEAD=128 VALUE=128 OWN=64 OTHERS=32 from sm_80
+//: compile Real=__half HEAD=256 VALUE=256 OWN=32 OTHERS=32 from sm_80
 //: compile Real=__nv_bfloat16 HEAD=64 VALUE=64 OWN=64 OTHERS=32 from sm_80
+//: compile Real=__nv_bfloat16 HEAD=128 VALUE=128 OWN=64 OTHERS=32 from sm_80
+//: compile Real=__nv_bfloat16 HEAD=256 VALUE=256 OWN=32 OTHERS=32 from sm_80
 #ifndef HEAD
 #define HEAD 64                                       // columns of q and k, rounded up: 32, 64, 96, 128 or 256
 #define VALUE 64                                      // columns of v
