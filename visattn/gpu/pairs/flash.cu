@@ -8,7 +8,11 @@
 //                                 from shared memory: that is the limit
 //   version 3   flash_tiled.cu    a thread is a small block of scores, then of outputs: a number that came from shared
 //                                 memory is multiplied with several others
-//   version 4   flash_tensor.cu   a warp is 16 queries; tensor cores multiply 16 × 16 × 16 of half precision at once
+//   version 4   flash_tensor.cu   a warp is 16 queries; tensor cores multiply 16 × 16 × 16 of half precision at once.
+//                                 This ships; for float32, and for backward, it is version 3
+//
+// Few queries make few blocks: one query of 8 heads would keep 8 multiprocessors busy.  From version 3 on the blocks then
+// share out the keys.  Each writes its output and log-sum-exp in float32, and flash_merge joins them.
 //
 // What moves.  For each of B·Gq query heads the queries are read once, and keys and values once for each tile of
 // QUERIES queries:
@@ -24,6 +28,7 @@
 // dq over the keys, another a block for each tile of keys and sums dk and dv over the queries of all heads that read
 // them.  Both take the scores anew: 7 products of a tile instead of the 5 that atomics would need.  The gradient of a
 // bias alone needs every score's own: 4 B Gq T S bytes, written once and then summed where the bias was broadcast.
+// lse has the precision of the rest; in half precision its rounding is that of all weights of its query in backward.
 #include "flash.cuh"
 
 //: compile Real=float HEAD=64 VALUE=64
