@@ -18,8 +18,9 @@ from rich.table import Table
 import visattn.gpu
 from visattn import gpu, ops, tree
 from visattn.check import twins
-from visattn.gpu import _device, _kernels, _offline
-from visattn.gpu._noted import launches, twin_file
+from visattn.check.kernels import machine
+from visattn.check.kernels.launches import launches, twin_file
+from visattn.gpu import _device, _kernels
 
 HERE = Path(visattn.gpu.__file__).parent
 
@@ -43,18 +44,18 @@ class Line(NamedTuple):
 
 def lines(archs: list[int]) -> dict[Path, list[Line]]:
     files = sorted(HERE.glob("*/*.cu"))
-    jobs = [job for file in files for job in _offline.jobs(file, archs)]
+    jobs = [job for file in files for job in machine.jobs(file, archs)]
     found: dict[Path, dict[tuple[str, int], Line]] = {file: {} for file in files}
     versions = launched()
-    for built in _offline.compile_all(jobs):
+    for built in machine.compile_all(jobs):
         read = _kernels.read(built.job.source)
         for name, its in built.kernels.items():
             header, defines, arch = read[name], built.job.defines, built.job.arch
             shared, threads = its.shared + header.dynamic(defines), header.block(defines)
             line = Line(name, versions.get(name, "-"), arch, threads, its.registers, its.spills, shared,
-                        _offline.blocks_that_fit(arch, threads, its.registers, shared),
-                        _offline.occupancy(arch, threads, its.registers, shared), its.summary,
-                        _offline.faults(header, defines, arch, its))
+                        machine.blocks_that_fit(arch, threads, its.registers, shared),
+                        machine.occupancy(arch, threads, its.registers, shared), its.summary,
+                        machine.faults(header, defines, arch, its))
             before = found[built.job.source].get((name, arch))
             if before is None or (bool(line.faults), -line.occupancy) > (bool(before.faults), -before.occupancy):
                 found[built.job.source][name, arch] = line

@@ -27,8 +27,8 @@ from rich.table import Table
 from visattn import gpu, ops, plot
 from visattn.check import twins
 from visattn.check.costs import Cost, cost
+from visattn.check.kernels.launches import launches
 from visattn.gpu import _kernels
-from visattn.gpu._noted import launches
 
 HERE = Path(__file__).parent
 

@@ -10,7 +10,8 @@ os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 import numpy as np
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "gpu")]       # strict.py, parity.py …
+sys.path.insert(0, str(Path(__file__).parent))          # strict.py, cupy_api.py
+sys.path.insert(0, str(Path(__file__).parent / "gpu"))  # parity.py, sizes.py
 
 from visattn import models, ops
 

@@ -34,7 +34,7 @@ def source(where):
 def _function(lines, name):
     """(first line, end) of a function or class of a Python file, decorators included."""
     for node in ast.parse("".join(lines)).body:
-        if getattr(node, "name", None) == name:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name:
             return min(part.lineno for part in (node, *node.decorator_list)) - 1, node.end_lineno
     return None
 

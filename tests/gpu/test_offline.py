@@ -11,9 +11,10 @@ import pytest
 
 import visattn.gpu
 from visattn import gpu
-from visattn.gpu import _host, _kernels, _offline
-from visattn.gpu._compilers import _toolkit
-from visattn.gpu._noted import twin_file
+from visattn.check.kernels import machine
+from visattn.check.kernels.compilers import _toolkit
+from visattn.check.kernels.launches import twin_file
+from visattn.gpu import _host, _kernels
 
 HERE = Path(visattn.gpu.__file__).parent
 FILES = sorted(HERE.glob("*/*.cu"))
@@ -23,9 +24,9 @@ NUMBA = [name for name in gpu.twins() if twin_file(name).with_name(f"{name}_v1.p
 @pytest.fixture(scope="module")
 def built():
     """Everything at once, so that all cores have something to do; by file."""
-    jobs = [job for file in FILES for job in _offline.jobs(file)]
+    jobs = [job for file in FILES for job in machine.jobs(file)]
     found = {}
-    for answer in _offline.compile_all(jobs):
+    for answer in machine.compile_all(jobs):
         found.setdefault(answer.job.source, []).append(answer)
     return found
 
@@ -45,13 +46,13 @@ def failings(read, answers):
         seen |= set(answer.kernels)
         for name, kernel in answer.kernels.items():
             found += [f"{name}, {where}: {fault}"
-                      for fault in _offline.faults(read[name], answer.job.defines, answer.job.arch, kernel)]
+                      for fault in machine.faults(read[name], answer.job.defines, answer.job.arch, kernel)]
     return found + [f"{header.name} is not in the machine code" for header in read.headers if header.name not in seen]
 
 
 @pytest.fixture(scope="module")
 def numba():
-    return _offline.compile_numba(NUMBA)
+    return machine.compile_numba(NUMBA)
 
 
 @pytest.mark.parametrize("name", NUMBA)
@@ -64,7 +65,7 @@ def test_numba_kernels_compile_without_64_bit_floats_and_spills(name, numba):
         assert kernel.double_in_ptx == 0, f"{where}: {kernel.double_in_ptx} instructions on .f64"
         assert not kernel.compiled.double, f"{where}: {kernel.compiled.double}"
         assert kernel.compiled.spills == 0, where
-        blocks = _offline.blocks_that_fit(kernel.arch, kernel.block, kernel.compiled.registers, kernel.compiled.shared)
+        blocks = machine.blocks_that_fit(kernel.arch, kernel.block, kernel.compiled.registers, kernel.compiled.shared)
         assert blocks >= 2, f"{where}: {blocks} blocks fit a multiprocessor"
 
 
@@ -123,7 +124,7 @@ def planted(tmp_path_factory):
     for i, (name, (header, body, _)) in enumerate(PLANTED.items()):
         files[name] = folder / f"planted{i}.cu"
         files[name].write_text(kernel(header, body, *([SPILLING] if name == "spills" else [])), encoding="utf-8")
-    answers = _offline.compile_all([job for file in files.values() for job in _offline.jobs(file)])
+    answers = machine.compile_all([job for file in files.values() for job in machine.jobs(file)])
     return {name: [failings(_kernels.read(file), [a]) for a in answers if a.job.source == file]
             for name, file in files.items()}
 
@@ -159,13 +160,13 @@ def test_a_clean_kernel_raises_no_alarm(tmp_path):
     #pragma unroll
     for (int k = 0; k < 64; ++k) s = s * 0.5f + x[k];
     y[i] = s;"""), encoding="utf-8")
-    assert failings(_kernels.read(file), _offline.compile_all(_offline.jobs(file))) == []
+    assert failings(_kernels.read(file), machine.compile_all(machine.jobs(file))) == []
 
 
 def test_what_does_not_compile_is_told_with_its_line(tmp_path):
     file = tmp_path / "broken.cu"
     file.write_text(kernel("", "y[i] = x[j];"), encoding="utf-8")
-    (answer,) = _offline.compile_all(_offline.jobs(file, [80]))
+    (answer,) = machine.compile_all(machine.jobs(file, [80]))
     assert 'broken.cu(9): error: identifier "j" is undefined' in answer.error
     assert failings(_kernels.read(file), [answer])
 
@@ -173,7 +174,7 @@ def test_what_does_not_compile_is_told_with_its_line(tmp_path):
 def test_a_set_of_defines_can_be_for_newer_cards_only(tmp_path):
     file = tmp_path / "newer.cu"
     file.write_text(kernel("//: compile Real=__nv_bfloat16 from sm_80\n", "y[i] = x[i];"), encoding="utf-8")
-    assert [(job.defines["Real"], job.arch) for job in _offline.jobs(file)] == [
+    assert [(job.defines["Real"], job.arch) for job in machine.jobs(file)] == [
         *(("float", arch) for arch in (75, 80, 90, 100)), *(("__nv_bfloat16", arch) for arch in (80, 90, 100))]
 
 
@@ -184,8 +185,8 @@ def test_a_missing_package_is_told_with_the_fix(monkeypatch):
         return "13.0"
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    with pytest.raises(_offline.NoCompiler, match=r'nvdisasm must be installed: pip install "visattn\[proofs\]"'):
-        _offline.compile_all([_offline.Job(FILES[0], {}, 80)])
+    with pytest.raises(machine.NoCompiler, match=r'nvdisasm must be installed: pip install "visattn\[proofs\]"'):
+        machine.compile_all([machine.Job(FILES[0], {}, 80)])
 
 
 # Occupancy, against NVIDIA's own calculator, a header of the CUDA toolkit.
@@ -216,15 +217,15 @@ def test_occupancy_is_what_the_toolkit_computes(tmp_path):
     subprocess.run([_host.compiler(), "-shared", "-fPIC", "-w", f"-I{_toolkit('include')}", source, "-o", library],
                    check=True)
     theirs = ctypes.CDLL(str(library)).blocks
-    sizes = itertools.product(_offline.CARDS, (32, 33, 64, 96, 128, 192, 256, 384, 512, 1024),
+    sizes = itertools.product(machine.CARDS, (32, 33, 64, 96, 128, 192, 256, 384, 512, 1024),
                               (16, 24, 32, 40, 41, 64, 72, 96, 128, 168, 200, 255),
                               (0, 32, 1000, 8704, 16384, 20000, 31744, 32768, 49152, 49153, 65536, 80000, 166912))
     for arch, threads, registers, shared in sizes:
-        card = _offline.CARDS[arch]
+        card = machine.CARDS[arch]
         if shared <= card.most_shared:
             static, dynamic = (shared, 0) if shared <= 49152 else (0, shared)
             expected = theirs(*divmod(arch, 10), card.threads, card.shared, card.most_shared, card.reserved, threads,
                               registers, static, dynamic)
-            ours = _offline.blocks_that_fit(arch, threads, registers, shared)
+            ours = machine.blocks_that_fit(arch, threads, registers, shared)
             assert ours == expected, (arch, threads, registers, shared)
-    assert _offline.occupancy(80, 256, 40, 0) == 6 * 256 / 2048
+    assert machine.occupancy(80, 256, 40, 0) == 6 * 256 / 2048

@@ -9,9 +9,9 @@ import sizes
 import visattn.gpu
 from visattn import gpu, ops
 from visattn.check import twins
+from visattn.check.kernels.launches import calls, launches, twin_file
 from visattn.gpu import _kernels
 from visattn.gpu._device import Launch
-from visattn.gpu._noted import calls, launches, twin_file
 
 HERE = Path(visattn.gpu.__file__).parent
 FILES = sorted([*HERE.glob("*/*.cu"), *HERE.glob("*/*_v1.py")])

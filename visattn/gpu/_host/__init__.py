@@ -265,7 +265,8 @@ class Kernels:
                 moved[parameter] = Moved(*numbers)
         shared = (ctypes.c_ulong * 2)()
         self.library.cuda_host_counted_shared(shared)
-        return Counted(*(sum(column) for column in zip(Moved(0, 0, 0, 0, 0, 0), *moved.values())), *shared, moved)
+        total = Moved(*map(sum, zip(Moved(0, 0, 0, 0, 0, 0), *moved.values())))
+        return Counted(*total, *shared, moved)
 
     def _named(self, name: str, text: str) -> str:
         """The text of a fault with names for its parameters and lines for its places."""

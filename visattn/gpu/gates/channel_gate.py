@@ -19,7 +19,7 @@ cu = Source(__file__)
 def forward(x, w1, w2, *, ties="first", version=SHIPS):
     """y (N, C, H, W): each channel scaled by its gate; see visattn.ops.channel_gate."""
     x, w1, w2 = map(contiguous, (x, w1, w2))
-    N, M, C = len(x), *w1.shape
+    N, (M, C) = len(x), w1.shape
     z, s = empty((N, 2, C), x.dtype), empty((N, C), x.dtype)
     y, wins = empty(x.shape, x.dtype), empty(x.shape, bool)
     first = empty((N, C), "int32") if ties == "first" else None
@@ -33,7 +33,7 @@ def forward(x, w1, w2, *, ties="first", version=SHIPS):
 def backward(dy, cache, *, version=SHIPS):
     """dx, dW₁, dW₂; see visattn.ops.channel_gate."""
     dy, x, w1, w2, z, h, s, wins = map(contiguous, (dy, *cache[:-1], cache.pool.wins))
-    N, M, C = len(x), *w1.shape
+    N, (M, C) = len(x), w1.shape
     db, winners, dx = empty((2 * N, C), "float32"), empty((N, C), "float32"), empty(x.shape, x.dtype)
     by_plane(cu, "channel_gate_gate_gradient", dy, x, wins, s, db, winners, sizes=(C,))
     # One MLP served both vectors, so its gradients add: they are 2 N rows.

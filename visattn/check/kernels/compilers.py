@@ -1,7 +1,7 @@
 """The process in which kernels are compiled: NVRTC, ptxas and nvdisasm of the pip wheels, and Numba.
 
-Started by `visattn.gpu._offline`: requests come one JSON a line, answers go likewise.  A process of its own, because
-Numba is imported either with its simulator or with its compiler, and the tests need both.
+Started by `visattn.check.kernels.machine`: requests come one JSON a line, answers go likewise.  A process of its own,
+because Numba is imported either with its simulator or with its compiler, and the tests need both.
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-INCLUDE = Path(__file__).parent
+INCLUDE = Path(__file__).parents[2] / "gpu"
 FIX = 'pip install "visattn[proofs]"'
 
 
@@ -186,7 +186,7 @@ def _numba(operator: str, archs: Sequence[int]) -> list[dict[str, Any]]:
     from numba.core.errors import NumbaError
     from numba.cuda import dispatcher
 
-    from visattn.gpu._noted import calls, placed, run
+    from visattn.check.kernels.launches import calls, placed, run
 
     seen: dict[tuple[str, tuple[Any, ...]], tuple[Any, int]] = {}
 

@@ -26,9 +26,11 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any, NamedTuple
 
-from visattn.gpu._compilers import FIX, Compiled, CompileError, NoCompiler
+from visattn import gpu
+from visattn.check.kernels import compilers
+from visattn.check.kernels.compilers import FIX, Compiled, CompileError, NoCompiler
+from visattn.check.kernels.launches import twin_file
 from visattn.gpu._kernels import Header, read
-from visattn.gpu._noted import twin_file
 
 PACKAGES = ("cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-cuda-nvdisasm", "nvidia-cuda-nvcc", "numba-cuda")
 
@@ -175,11 +177,11 @@ def _digest_numba(name: str, archs: Sequence[int]) -> str:
 
 
 def _hash(*parts: str) -> str:
-    parts = (*parts, (HERE / "_compilers.py").read_text(encoding="utf-8"), *_versions())
+    parts = (*parts, Path(compilers.__file__).read_text(encoding="utf-8"), *_versions())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
-HERE = Path(__file__).parent
+HERE = Path(gpu.__file__).parent
 
 
 def _versions() -> list[str]:
@@ -220,7 +222,7 @@ def _answers(requests: Sequence[Mapping[str, Any]], digests: Sequence[str]) -> l
 def _employ(left: "Queue[tuple[str, Mapping[str, Any]]]", folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """One child process, which compiles until nothing is left."""
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "0", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    with subprocess.Popen([sys.executable, "-m", "visattn.gpu._compilers"], env=environment, text=True,
+    with subprocess.Popen([sys.executable, "-m", "visattn.check.kernels.compilers"], env=environment, text=True,
                           encoding="utf-8", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None

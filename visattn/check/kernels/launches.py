@@ -15,7 +15,7 @@ from visattn import gpu, ops, tree
 from visattn.check.cases import cases
 from visattn.gpu import _device
 
-HERE = Path(__file__).parent
+HERE = Path(gpu.__file__).parent
 FLOATS = ("float32", "float64")
 
 
