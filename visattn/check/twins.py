@@ -165,7 +165,8 @@ def _with_cache(op: Any) -> ModuleType:
         return (y, [leaf for _, leaf in floating(cache)]), cache
 
     changed = ModuleType(op.__name__)
-    changed.forward, changed.backward = forward, op.backward        # type: ignore[attr-defined]
+    vars(changed).update(vars(op))
+    changed.forward = forward                                       # type: ignore[attr-defined]
     return changed
 
 

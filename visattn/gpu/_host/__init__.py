@@ -266,7 +266,7 @@ class Kernels:
         shared = (ctypes.c_ulong * 2)()
         self.library.cuda_host_counted_shared(shared)
         total = Moved(*map(sum, zip(Moved(0, 0, 0, 0, 0, 0), *moved.values())))
-        return Counted(*total, *shared, moved)
+        return Counted(*total, shared[0], shared[1], moved)
 
     def _named(self, name: str, text: str) -> str:
         """The text of a fault with names for its parameters and lines for its places."""
