@@ -24,7 +24,7 @@ peers: $(VENV)/.test $(VENV)/.peers     ## agreement with torch, torchvision, ti
 	$(BIN)/python -m pytest -m peers
 
 proofs: $(VENV)/.test $(VENV)/.proofs   ## the GPU kernels, proved without a GPU; needs g++
-	$(BIN)/python -m pytest -m proofs tests/gpu
+	$(BIN)/python -m pytest -m proofs tests/gpu -n auto --dist loadfile
 
 lint: $(VENV)/.dev                      ## ruff
 	$(BIN)/ruff check .
