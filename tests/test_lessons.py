@@ -33,7 +33,11 @@ def examples(text):
 
 
 def solutions(lesson):
-    return load(ROOT / "tests" / "lessons" / f"solutions_{lesson.name[:2]}.py")
+    return load(solutions_file(lesson))
+
+
+def solutions_file(lesson):
+    return ROOT / "tests" / "lessons" / f"solutions_{lesson.name[:2]}.py"
 
 
 @lesson_by_name
@@ -85,7 +89,7 @@ def test_gives_no_solution_away(lesson):
     for code in examples(lesson.read_text(encoding="utf-8").partition("\n## Exercises\n")[2]):
         given |= statements(code)
     assert given
-    answers = statements(Path(solutions(lesson).__file__).read_text(encoding="utf-8"))
+    answers = statements(solutions_file(lesson).read_text(encoding="utf-8"))
     assert not {answer for answer in answers & given if not answer.endswith((" = cache", " import attention"))}
 
 
