@@ -1,5 +1,9 @@
 """Where kernels run, what is said where they cannot, and arrays that come from elsewhere."""
 
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -110,3 +114,22 @@ def test_models_run_on_the_kernels(name):
         grads2 = model.backward(tree.map(np.cos, y), cache2)
     for a, b in zip(tree.leaves((y, grads)), tree.leaves((y2, grads2)), strict=True):
         np.testing.assert_allclose(b, a, rtol=2e-4, atol=2e-4 * np.abs(a).max())
+
+
+@pytest.mark.parametrize(("shared", "asks"), [
+    (30 << 10, None), (60 << 10, 60 << 10), (70 << 10, "this card gives 65,536")])
+def test_what_does_not_fit_a_card_is_said(monkeypatch, shared, asks):
+    """With a double of CuPy whose card is a T4: 64 KiB of shared memory a block; the kernel takes 4 of them by itself."""
+    kernel = SimpleNamespace(shared_size_bytes=4 << 10, max_dynamic_shared_size_bytes=None)
+    double = SimpleNamespace(
+        RawModule=lambda **_: SimpleNamespace(get_function=lambda name: kernel),
+        cuda=SimpleNamespace(Device=lambda: SimpleNamespace(attributes={"MaxSharedMemoryPerBlockOptin": 64 << 10})))
+    monkeypatch.setitem(sys.modules, "cupy", double)
+    source = Path(gpu.softmax.__file__).with_suffix(".cu")
+    _device._raw.cache_clear()
+    if isinstance(asks, str):
+        with pytest.raises(gpu.NoDevice, match=asks):
+            _device._raw(source, (), "softmax_kept", shared)
+    else:
+        assert _device._raw(source, (), "softmax_kept", shared).max_dynamic_shared_size_bytes == asks
+    _device._raw.cache_clear()

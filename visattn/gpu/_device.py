@@ -229,7 +229,12 @@ def _raw(source: Path, defines: tuple[tuple[str, Any], ...], name: str, shared: 
     import cupy
     options = ("--std=c++17", f"-I{INCLUDE}", *(f"-D{k}={v}" for k, v in defines))
     kernel = cupy.RawModule(code=source.read_text(encoding="utf-8"), options=options).get_function(name)
-    if shared and shared + kernel.shared_size_bytes > 48 << 10:             # more than CUDA gives unasked
+    whole = shared + kernel.shared_size_bytes
+    if whole > 48 << 10:                                            # more than CUDA gives unasked
+        most = cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
+        if whole > most:
+            raise NoDevice(f"{name} needs {whole:,} bytes of shared memory a block; this card gives {most:,}: a lower "
+                           "version may need less, version=0 needs none")
         kernel.max_dynamic_shared_size_bytes = shared
     return kernel
 
