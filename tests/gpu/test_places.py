@@ -119,7 +119,7 @@ def test_models_run_on_the_kernels(name):
 @pytest.mark.parametrize(("shared", "asks"), [
     (30 << 10, None), (60 << 10, 60 << 10), (70 << 10, "this card gives 65,536")])
 def test_what_does_not_fit_a_card_is_said(monkeypatch, shared, asks):
-    """With a double of CuPy whose card is a T4: 64 KiB of shared memory a block; the kernel takes 4 of them by itself."""
+    """With a double of CuPy whose card is a T4: 64 KiB of shared memory a block, 4 of them taken by the kernel."""
     kernel = SimpleNamespace(shared_size_bytes=4 << 10, max_dynamic_shared_size_bytes=None)
     double = SimpleNamespace(
         RawModule=lambda **_: SimpleNamespace(get_function=lambda name: kernel),
