@@ -474,6 +474,7 @@ STEP = 2.0 ** (-52 / 3)
 CONSISTENT = 1e-6       # a central difference with this step knows a derivative to about 1e-9
 
 
+@np.errstate(all="ignore")                   # what is not finite is part of what is compared
 def consistent(call: Call, args: dict[str, Any], options: dict[str, Any] | None = None, dy: Any = None, *,
                rng: Any = None) -> dict[str, tuple[bool, float]]:
     """{argument: (its gradient is the derivative of this very forward pass, error relative to ‖da‖ ‖v‖)}.
