@@ -11,6 +11,7 @@ and nothing else was asked for, a call raises NoDevice, which says what is missi
 import contextlib
 import contextvars
 import functools
+import importlib
 import importlib.util
 import os
 import sys
@@ -101,9 +102,10 @@ def use(place: str) -> Iterator[Choice]:
 
 
 def here() -> str:
-    """The place of kernels called now; NoDevice where there is none."""
-    asked = _chosen.get() or os.environ.get("VISATTN_GPU")
-    if asked in ("host", "simulator") and asked in _ready:
+    """The place of kernels called now; NoDevice where there is none.  Every launch asks: a place that was found once
+    is not looked for again."""
+    asked = _chosen.get() or os.environ.get("VISATTN_GPU") or "cuda"
+    if asked in _ready:
         return asked
     found = choose()
     if found.place is None:
@@ -115,27 +117,28 @@ def here() -> str:
 _ready: set[str] = set()
 
 
+def _xp() -> Any:
+    """The library whose arrays kernels take here."""
+    return importlib.import_module("cupy") if here() == "cuda" else np
+
+
 def empty(shape: Any, dtype: Any) -> Any:
     """An uninitialised array where kernels run; on the host and in the simulator it is full of NaN, so that what a
     kernel does not write is seen."""
     if here() == "cuda":
-        import cupy
-        return cupy.empty(shape, dtype)
+        return _xp().empty(shape, dtype)
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     return np.full(size, 0xFF, np.uint8).view(dtype).reshape(shape)         # NaN in every floating-point type
 
 
 def zeros(shape: Any, dtype: Any) -> Any:
     """An array of zeros where kernels run: what atomics add to."""
-    if here() == "cuda":
-        import cupy
-        return cupy.zeros(shape, dtype)
-    return np.zeros(shape, dtype)
+    return _xp().zeros(shape, dtype)
 
 
 def ones(shape: Any, dtype: Any) -> Any:
     """An array of ones where kernels run."""
-    return zeros(shape, dtype) + np.ones((), dtype)
+    return _xp().ones(shape, dtype)
 
 
 def contiguous(x: Any) -> Any:
