@@ -8,7 +8,6 @@ the running error bound of the reference (`tolerance.bounds`) for the precision 
 are told as parts of that bound: 1 is the limit, and no kernel has a tolerance of its own.
 """
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -119,17 +118,9 @@ def compare(name: str, args: Sequence[Any], options: dict[str, Any] | None = Non
     return parts, (y, cache, grads)
 
 
-@contextlib.contextmanager
-def running(place: str, turn: int = 0, checked: bool = False) -> Iterator[None]:
+def running(place: str, turn: int = 0, checked: bool = False) -> Any:
     """Kernels at `place`, threads in the order `turn`, checked or not."""
-    tokens: list[tuple[Any, Any]] = [(_device.turning, _device.turning.set(turn)),
-                                     (_device.checking, _device.checking.set(checked))]
-    try:
-        with gpu.use(place):
-            yield
-    finally:
-        for variable, token in tokens:
-            variable.reset(token)
+    return _device.launching(place=place, turning=turn, checking=checked)
 
 
 def cast(t: Any, dtype: str) -> Any:

@@ -71,14 +71,8 @@ def count(function: Callable[..., Any], *args: Any, **options: Any) -> Counts:
     threads and the lines.
     """
     seen: list[_device.Launch] = []
-    tokens: list[tuple[Any, Any]] = [(_device.watching, _device.watching.set(seen)),
-                                     (_device.checking, _device.checking.set(True))]
-    try:
-        with _device.use("host"):
-            result = function(*args, **options)
-    finally:
-        for variable, token in tokens:
-            variable.reset(token)
+    with _device.launching(place="host", watching=seen, checking=True):
+        result = function(*args, **options)
     return Counts(map(_counted, seen), result)
 
 

@@ -168,6 +168,20 @@ checking: contextvars.ContextVar[bool] = contextvars.ContextVar("checking", defa
 turning: contextvars.ContextVar[int] = contextvars.ContextVar("turning", default=0)
 
 
+@contextlib.contextmanager
+def launching(*, place: str, **told: Any) -> Iterator[None]:
+    """Within the block, kernels run at `place`, with those of `watching`, `checking` and `turning` that are given."""
+    variables: dict[str, contextvars.ContextVar[Any]] = {
+        "watching": watching, "checking": checking, "turning": turning}
+    tokens = [(variables[name], variables[name].set(value)) for name, value in told.items()]
+    try:
+        with use(place):
+            yield
+    finally:
+        for variable, token in tokens:
+            variable.reset(token)
+
+
 class Source:
     """The `.cu` file beside a twin.
 
