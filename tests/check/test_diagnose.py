@@ -210,3 +210,17 @@ def test_the_gradient_of_another_function_is_said_to_be_that():
     for part in wrong_ones:
         assert "causal_strict" in (*part.suspect.names, *part.suspect.rivals)
         assert "output is right" in part.says
+
+
+@pytest.mark.parametrize("mistake", ["padding_swapped", "stride_swapped"])
+def test_no_other_mistake_is_named_for_gradients_that_an_output_of_another_shape_does_not_have(mistake):
+    other = wrong(ops.conv2d, mistake)
+
+    def backward(dy, cache):
+        if dy.shape[2:] != tuple(cache.windows.count):
+            raise ValueError("dy has not the shape of the output")
+        return other.backward(dy, cache)
+
+    report = run("conv2d", other.forward, backward)
+    assert {part.suspect.names for part in report.parts if part.suspect} == {(mistake,)}
+    assert report.parts[0].suspect.names == (mistake,)
