@@ -82,11 +82,56 @@ def test_the_largest_of_near_ones_is_undecided():
     assert clear.argmax(1) == [1]
 
 
-def test_what_is_read_at_an_undecided_place_is_evidence_for_nothing():
-    place = Bounded(np.array([0.5, 1.5]), np.array([0.6, 0.1]), precision=F32)
-    i = np.floor(place).astype(np.int64)
-    table = Bounded(np.arange(4.0), precision=F32)
-    np.testing.assert_array_equal(np.isinf(table.take(i).error), [True, False])
+def undecided():
+    """Indices 0 or 1, 1, and 2 or 3: floors of numbers of which two are near an integer."""
+    place = Bounded(np.array([0.9, 1.5, 3.1]), np.array([0.2, 0.2, 0.2]), precision=F32)
+    return np.floor(place).astype(np.int64)
+
+
+def test_the_bound_of_what_is_read_at_an_undecided_place_allows_whatever_may_be_read():
+    table = Bounded(np.array([5.0, 7.0, 4.0, 1.0, 100.0]), np.array([0.5, 0, 0, 0, 0]), precision=F32)
+    read = table.take(undecided())
+    np.testing.assert_array_equal(read.value, [5, 7, 1])
+    assert (read.error >= [2, 0, 3]).all()
+    assert read.error[1] == 0
+    wide = Bounded(np.stack([table.value, -table.value], -1), precision=F32).take(undecided(), axis=0)
+    assert (wide.error >= [[2, 2], [0, 0], [3, 3]]).all()
+    assert (wide.error[1] == 0).all()
+
+
+def test_what_is_added_at_an_undecided_place_may_be_anywhere_in_its_reach_and_nowhere_else():
+    """Each way that the places may be decided stays within the bound; where nothing reaches, zero is exact."""
+    i, what = undecided(), np.array([2.0, -3.0, 5.0])
+    sums = np.zeros_like(Bounded(np.zeros(6), precision=F32))
+    np.add.at(sums, i, Bounded(what, precision=F32))
+    for first in (0, 1):
+        for last in (2, 3):
+            one_way = np.zeros(6)
+            np.add.at(one_way, [first, 1, last], what)
+            assert (np.abs(one_way - sums.value) <= sums.error).all()
+    assert (sums.error[5:] == 0).all()
+    rows = np.zeros_like(Bounded(np.zeros((6, 2)), precision=F32))
+    np.add.at(rows, i, Bounded(np.stack([what, what], -1), precision=F32))
+    np.testing.assert_array_equal(rows.error, np.stack([sums.error] * 2, -1))
+
+
+def test_an_index_of_which_nothing_is_known_reaches_everything():
+    i = Bounded(np.array([1]), np.array([np.inf]), precision=F32)
+    sums = np.zeros_like(Bounded(np.zeros(4), precision=F32))
+    np.add.at(sums, i, Bounded(np.array([2.0]), precision=F32))
+    assert (sums.error >= 2).all()
+    assert Bounded(np.array([0.0, 1.0, 0.0, 9.0]), precision=F32).take(i).error >= 8
+
+
+def test_arithmetic_of_indices_is_exact():
+    i = undecided()
+    np.testing.assert_array_equal((i * 1000 + 3).error, 1000 * i.error)
+
+
+def test_beside_what_is_not_a_number_the_other_is_sure():
+    a = Bounded(np.array([np.nan, 1.0]), np.array([np.inf, 0.1]), precision=F32)
+    np.testing.assert_array_equal(np.fmin(a, 4).error, [0, 0.1])
+    np.testing.assert_array_equal(np.fmax(np.fmin(a, 4), -1).value, [4, 1])
 
 
 def test_beyond_the_largest_number_nothing_is_known():

@@ -128,6 +128,24 @@ def test_low_accumulators_cost_more():
     assert (low > 3 * high).all()
 
 
+@pytest.mark.parametrize("side", [-1, 1])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+def test_a_place_that_rounding_moves_to_another_pixel_stays_within_the_bound(side, axis, padding):
+    """Columns 3 ± 0.004 of 8 are one in bfloat16: what is read, and which pixel gets the gradient, may be of either."""
+    rng, options = Integers(3), {"align_corners": False, "padding": padding}
+    x, dy = fit(rng.normal(size=(1, 2, 8, 8)), precision("bfloat16")), np.ones((1, 2, 1, 1))
+    here, there = (np.full((1, 1, 1, 2), -0.3125) for _ in range(2))
+    here[..., axis], there[..., axis] = -0.125 - side / 1024, -0.125 + side / 1024
+    found = bounds(ops.grid_sample, (x, here), options, dy, "bfloat16")
+    y, cache = ops.grid_sample.forward(x, there, **options)
+    for part, got in zip(found.parts(), (y, *ops.grid_sample.backward(dy, cache)), strict=True):
+        wanted, = found.parts()[part]
+        assert compare(got, wanted).worst <= 1, part
+        assert np.isfinite(wanted.error).all(), part
+    assert (found.grads["dx"][0].error[..., 6:, :] == 0).all()
+
+
 def test_an_unknown_precision_is_refused_by_name():
     with pytest.raises(ValueError, match="must be one of float64, float32, tf32, float16, bfloat16; got 'f4'"):
         bounds(ops.linear, (np.ones((1, 2)), np.ones((3, 2))), precision="f4")

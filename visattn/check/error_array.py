@@ -119,8 +119,10 @@ class Bounded(NDArrayOperatorsMixin):
     def astype(self, dtype: Any) -> Any:
         if np.issubdtype(dtype, np.floating):
             return self.copy()
-        value = np.trunc(self.value).astype(dtype)
-        return Bounded(value, np.where(self.error >= 0.5, np.inf, 0), precision=self.precision).decided()
+        whole, e = np.trunc(self.value), self.error
+        ends = np.maximum(np.trunc(self.value + e) - whole, whole - np.trunc(self.value - e))
+        reach = np.where(self.value == whole, np.floor(e + 0.5), ends)          # whole ones are so for everybody
+        return Bounded(whole.astype(dtype), reach, precision=self.precision).decided()
 
     def decided(self) -> Any:
         """A plain array, where it is one of booleans or integers without an undecided element."""

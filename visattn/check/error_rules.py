@@ -6,11 +6,12 @@ g(n) = (4 + 2√n + n/32) units of the accumulator: √n for rounding errors tha
 2019), the rest for short sums and for accumulators that truncate.
 
 Where an honest computation may decide otherwise (a comparison closer than the errors, a rounding to an integer), the
-decision carries an error too, and what depends on it gets a bound that allows both.  Where not even that can be said,
-the bound is infinite: such an element is evidence for nothing.
+decision carries an error too, and what depends on it gets a bound that allows both: an index that rounding may move
+is followed to every place that it reaches.  Where not even that can be said, the bound is infinite: such an element is
+evidence for nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,11 @@ def precision_of(*operands: Any) -> Precision:
 
 
 def rounded(value: Any, error: Any, p: Precision) -> Bounded:
-    """A result, stored: one rounding more, or a flush to zero; and nothing is known beyond the largest number."""
+    """A result, stored: one rounding more, or a flush to zero; and nothing is known beyond the largest number.
+
+    Integers are not rounded."""
+    if np.asarray(value).dtype.kind in "iu":
+        return Bounded(value, np.broadcast_to(error, np.shape(value)), precision=p)
     lost = p.stored * np.abs(np.where(np.isfinite(value), value, 0)) + p.tiny
     error = error + np.where((value == 0) & (np.asarray(error) == 0), 0, lost)      # an exact zero stays one
     error = np.where(np.isfinite(value) & (np.abs(value) + error > 0.5 * p.largest), np.inf, error)
@@ -78,8 +83,9 @@ def function(*names: str) -> Callable[[Rule], Rule]:
 def _add(a: Any, b: Any, sign: int = 1, **_: Any) -> Bounded:
     # The operands may have been rounded themselves on the way: p (g - D) may have been computed as p g - p D.
     p = precision_of(a, b)
+    value = values(a) + sign * values(b)
     fresh = p.stored * (magnitude(a) + magnitude(b)) if np.ndim(values(a)) and np.ndim(values(b)) else 0.0
-    return rounded(values(a) + sign * values(b), errors(a) + errors(b) + fresh, p)
+    return rounded(value, errors(a) + errors(b) + (0.0 if value.dtype.kind in "iu" else fresh), p)
 
 
 UFUNCS["subtract"] = lambda a, b, **_: _add(a, b, -1)
@@ -244,15 +250,11 @@ def p_add(a: Any) -> Any:
 
 # --- the larger and the smaller
 
-@ufunc("maximum", "fmax")
+@ufunc("maximum")
 def _maximum(a: Any, b: Any, **_: Any) -> Bounded:
     va, vb, ea, eb = values(a), values(b), errors(a), errors(b)
     error = np.where(va - ea > vb + eb, ea, np.where(vb - eb > va + ea, eb, np.maximum(ea, eb)))
     return Bounded(np.maximum(va, vb), error, precision=precision_of(a, b))
-
-
-UFUNCS["fmax"] = lambda a, b, **_: Bounded(np.fmax(values(a), values(b)), _maximum(a, b).error,
-                                           precision=precision_of(a, b))
 
 
 @ufunc("minimum")
@@ -260,8 +262,15 @@ def _minimum(a: Any, b: Any, **_: Any) -> Bounded:
     return -_maximum(-a, -b)
 
 
-UFUNCS["fmin"] = lambda a, b, **_: Bounded(np.fmin(values(a), values(b)), _minimum(a, b).error,
-                                           precision=precision_of(a, b))
+def _passing_over_nan(choose: Rule, rule: Rule) -> Rule:
+    """fmax and fmin: beside what is not a number, the other one, with its error."""
+    def chosen(a: Any, b: Any, **_: Any) -> Bounded:
+        error = np.where(np.isnan(values(a)), errors(b), np.where(np.isnan(values(b)), errors(a), rule(a, b).error))
+        return Bounded(choose(values(a), values(b)), error, precision=precision_of(a, b))
+    return chosen
+
+
+UFUNCS["fmax"], UFUNCS["fmin"] = _passing_over_nan(np.fmax, _maximum), _passing_over_nan(np.fmin, _minimum)
 
 
 @function("clip")
@@ -437,13 +446,20 @@ def _einsum(subscripts: str, *operands: Any, **_: Any) -> Bounded:
 
 @ufunc("add.at")
 def _add_at(target: Bounded, index: Any, what: Any, **_: Any) -> None:
-    p, at = target.precision, plain(index)
-    times_hit = np.zeros(target.shape)
-    np.add.at(times_hit, at, 1.0)
-    cost = sum_cost(float(times_hit.max(initial=1)), p)
+    """What may belong elsewhere may be missing where it is added, and may stand wherever its index reaches."""
+    p, at, hit = target.precision, plain(index), np.zeros(target.shape)
+    astray = errors(what) + magnitude(what)
+    for step, possible in reached(index, len(target.value)):
+        there = at if step == 0 else np.where(possible, at + step, 0)
+        one = 1.0 * _widened(possible, target.ndim - 1)
+        np.add.at(hit, there, one)
+        if step:
+            np.add.at(target.error, there, times(one, astray))
+    cost = sum_cost(float(hit.max(initial=1)), p)
     np.add.at(target.value, at, values(what))
     lost = errors(what) + (cost + p.stored) * magnitude(what) + p.tiny
-    np.add.at(target.error, at, np.broadcast_to(np.where(_unknown(index), np.inf, lost), np.shape(values(what))))
+    lost = np.where(_widened(_unknown(index), target.ndim - 1), lost + astray, lost)
+    np.add.at(target.error, at, np.broadcast_to(lost, np.shape(values(what))))
 
 
 # --- what only moves numbers
@@ -489,17 +505,38 @@ def _errors_like(a: Any) -> Any:
 
 @function("take")
 def _take(a: Any, indices: Any, axis: int | None = None, **_: Any) -> Bounded:
-    at = plain(indices)
-    error = np.take(errors(a) + np.zeros(values(a).shape), at, axis)
-    unknown = _unknown(indices)
-    if np.any(unknown):
-        trailing = error.ndim - np.ndim(at) - (axis or 0)
-        error = np.where(np.reshape(unknown, (*np.shape(unknown), *(1,) * trailing)), np.inf, error)
-    return Bounded(np.take(values(a), at, axis), error, precision=precision_of(a, indices))
+    """Where an index may reach another place, the bound allows what stands there."""
+    at, table = plain(indices), values(a)
+    unsure = errors(a) + np.zeros(table.shape)
+    value, error = np.take(table, at, axis), np.take(unsure, at, axis)
+    for step, possible in reached(indices, table.size if axis is None else table.shape[axis]):
+        if step:
+            there = np.where(possible, at + step, 0)
+            other = np.abs(np.take(table, there, axis) - value) + np.take(unsure, there, axis)
+            possible = _widened(possible, value.ndim - np.ndim(at) - (axis or 0))
+            error = np.maximum(error, np.where(possible, other, 0))
+    return Bounded(value, error, precision=precision_of(a, indices))
+
+
+def reached(index: Any, n: int) -> Iterator[tuple[int, Any]]:
+    """(step, where an index may truly be that far off), for the steps within its error and within n places."""
+    yield 0, np.True_
+    if _unknown(index).any():
+        at, error = index.value, index.error
+        for step in range(1, int(min(error.max(), n - 1)) + 1):
+            yield step, (error >= step) & (at + step < n)
+            yield -step, (error >= step) & (at >= step)
 
 
 def _unknown(index: Any) -> Any:
-    return index.error > 0 if isinstance(index, Bounded) else False
+    if isinstance(index, tuple) and any(isinstance(part, Bounded) for part in index):
+        raise TypeError("there is no rule of error for several indices of which one is undecided")
+    return index.error > 0 if isinstance(index, Bounded) else np.False_
+
+
+def _widened(a: Any, axes: int) -> Any:
+    """An array of indices with axes of one for what stands at each of them."""
+    return np.reshape(a, (*np.shape(a), *(1,) * axes)) if np.ndim(a) else a
 
 
 # --- new arrays, like one that is there
