@@ -6,7 +6,7 @@ The function that is checked is the operator with one line of it, or of an opera
 
     alone      in float64 and float32, forward and its own backward
     float32    the same, in float32 only
-    autograd   the changed forward with the derivative of its output, by differences in extended precision
+    autograd   in float64: the changed forward with the derivative of its output, where a mistake changes that
     backward   the right forward with the gradient of the changed operator, where a mistake changes both
     pair       two mistakes on different lines, drawn with a seed
     bfloat16, float16      the changed operator's exact answer, rounded once, against the bounds of that precision
@@ -55,6 +55,7 @@ OUTCOMES = ("named", "half", "unnamed", "misnamed", "accepted", "convention", "n
 SAME = 1e-9                 # of the largest number: two functions are one
 DIRECTIONS = 2              # along which a gradient is asked whether it is one
 EXACT = 1e-12               # of the sum of its terms, that it may be off in them
+STEPS = 2.0 ** -12, 2.0 ** -16      # of differences; the second where much is curved
 
 # What does not depend on the function that is checked is computed once.
 
@@ -170,94 +171,133 @@ def without_doors() -> Iterator[None]:
 
 
 def derivative(op: Any, args: list[Any], options: dict[str, Any], dy: Any, dtype: str) -> tuple[Any, ...]:
-    """The gradient of ⟨dy, y⟩: the operator's own where in extended precision that is it, else by differences there.
+    """The gradient of ⟨dy, y⟩: the operator's own where in extended precision that is it, else by a complex step or by
+    differences, in extended precision.
 
     What overflows in `dtype`, and in extended precision does not, has no gradient: all that it is made of gets NaN.
     """
-    wide = [None if a is None else tree.cast(a, np.longdouble) for a in args]
-    long = {key: tree.cast(v, np.longdouble) if tree.is_leaf(v) else v for key, v in options.items()}
-    weights = [np.asarray(d, np.longdouble) for d in dy]
-
-    def outputs(inputs: list[Any], options: dict[str, Any] = long) -> list[np.ndarray]:
-        leaves = [np.asarray(u) for u in tree.leaves(op.forward(*inputs, **options)[0])]
-        if [u.shape for u in leaves] != [w.shape for w in weights]:
-            raise ValueError("the output and its cotangent have different shapes")
-        return leaves
-
-    def value(inputs: list[Any]) -> Any:
-        return sum((u * w).sum() for u, w in zip(outputs(inputs), weights))
-
-    def of_lost(inputs: list[Any]) -> Any:
-        return sum((u * w)[gone].sum() for u, w, gone in zip(outputs(inputs), weights, lost))
-
-    lost = [np.isfinite(u) & ~np.isfinite(mine) for u, mine in zip(outputs(wide), outputs(args, options))]
-    places = [i for i, a in enumerate(wide) if a is not None]
-    exact = _gradients(op, wide, long, weights, len(places))
-    own = _gradients(op, args, options, [w.astype(dtype) for w in weights], len(places))
+    exact, places = Exact(op, args, options, dy), [i for i, a in enumerate(args) if a is not None]
+    own = _gradients(op, args, options, dy, dtype, len(places))
     grads = []
-    for i, grad, mine in zip(places, exact, own):
-        if grad is not None and _holds(value, wide, i, grad):
+    for i, wide, mine in zip(places, _gradients(op, args, options, dy, np.longdouble, len(places)), own):
+        if wide is not None and exact.is_gradient(i, wide):
             grads.append(mine)
-            continue
-        found = _differences(value, wide, i)
-        if any(gone.any() for gone in lost):
-            found = tree.map(lambda a, moved: np.where(moved != 0, np.nan, a), found, _differences(of_lost, wide, i))
-        grads.append(tree.cast(found, dtype))
+        else:
+            grads.append(exact.gradient(i, exact.lost(op, args, options)).astype(dtype))
     return tuple(grads)
 
 
-def _gradients(op: Any, args: list[Any], options: dict[str, Any], dy: list[np.ndarray], count: int) -> list[Any]:
-    """What the operator's own backward gives; None for each where it raises, or gives not as many."""
+def _gradients(op: Any, args: list[Any], options: dict[str, Any], dy: Any, dtype: Any, count: int) -> list[Any]:
+    """What the operator's own backward gives in a precision; None for each where it raises, or gives not as many."""
     try:
-        y, kept = op.forward(*args, **options)
+        y, kept = op.forward(*_cast(args, dtype), **_cast(options, dtype))
         rest = iter(dy)
-        grads = list(op.backward(tree.map(lambda u: next(rest), y), kept))
+        grads = list(op.backward(tree.map(lambda u: np.asarray(next(rest)).astype(dtype), y), kept))
     except Exception:
         grads = []
     return grads if len(grads) == count else [None] * count
 
 
-def _holds(value: Any, args: list[Any], i: int, grad: Any) -> bool:
-    """Is this the gradient of the i-th argument, along random directions?"""
-    rng, leaves = np.random.default_rng(0), tree.leaves(args[i])
-    if [np.shape(g) for g in tree.leaves(grad)] != [a.shape for a in leaves]:
-        return False
-    for _ in range(DIRECTIONS):
-        way = tree.map(lambda a: (a.dtype.kind == "f") * rng.choice([-1.0, 1.0], size=a.shape), args[i])
+def _cast(given: Any, dtype: Any) -> Any:
+    """Arguments or options with their floating-point arrays in another precision."""
+    def one(a: Any) -> Any:
+        return a.astype(dtype) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a
 
-        def along(h: Any, way: Any = way) -> Any:
-            return value([*args[:i], tree.map(lambda a, step: a + h * step, args[i], way), *args[i + 1:]])
+    return {key: one(a) for key, a in given.items()} if isinstance(given, dict) else [one(a) for a in given]
 
-        terms = [g * d for g, d in zip(tree.leaves(grad), tree.leaves(way))]
-        size = sum(np.abs(t).sum() for t in terms)
-        if not abs(_difference(along) - sum(t.sum() for t in terms)) <= EXACT * size:
+
+class Exact:
+    """⟨dy, y⟩ of an operator in extended precision, and its gradient.  An output that is infinite has none."""
+
+    def __init__(self, op: Any, args: list[Any], options: dict[str, Any], dy: Any) -> None:
+        self.op, self.args, self.options = op, _cast(args, np.longdouble), _cast(options, np.longdouble)
+        self.y = self.outputs(self.args)
+        if [u.shape for u in self.y] != [np.shape(d) for d in dy]:
+            raise ValueError("the output and its cotangent have different shapes")
+        self.dy = [np.asarray(d, np.longdouble) for d in dy]
+
+    def outputs(self, args: list[Any]) -> list[np.ndarray]:
+        return [np.asarray(u) for u in tree.leaves(self.op.forward(*args, **self.options)[0])]
+
+    def lost(self, op: Any, args: list[Any], options: dict[str, Any]) -> list[np.ndarray]:
+        """Which outputs are not finite in the precision of these arguments, and are in this one."""
+        return [np.isfinite(u) & ~np.isfinite(np.asarray(mine))
+                for u, mine in zip(self.y, tree.leaves(op.forward(*args, **options)[0]))]
+
+    def sums(self, args: list[Any], lead: tuple[int, ...] = (), of: list[np.ndarray] | None = None) -> Any:
+        """⟨dy, y⟩ for every index of leading axes apart; their sizes divide those of the output."""
+        total = 0
+        for u, dy, was, some in zip(self.outputs(args), self.dy, self.y, of or self.y):
+            terms = np.where(np.isinf(was) if of is None else ~some, 0, u * dy)
+            blocks = [n for size, mine in zip(u.shape, lead) for n in (mine, size // mine)]
+            total = total + terms.reshape(*blocks, -1).sum((*range(1, 2 * len(lead), 2), -1))
+        return total
+
+    def beside(self, i: int, moved: np.ndarray, lead: tuple[int, ...] = (), of: Any = None) -> Any:
+        return self.sums([*self.args[:i], moved, *self.args[i + 1:]], lead, of)
+
+    def is_gradient(self, i: int, grad: np.ndarray) -> bool:
+        """Is this the gradient of argument i, along random directions?"""
+        rng, a = np.random.default_rng(0), self.args[i]
+        if np.shape(grad) != a.shape:
             return False
-    return True
+        for _ in range(DIRECTIONS):
+            way = rng.choice([-1.0, 1.0], size=a.shape)
+            wanted, room = (grad * way).sum(), EXACT * np.abs(grad).sum()
+            if not any(abs(_difference(lambda h, way=way: self.beside(i, a + h * way), step) - wanted) <= room
+                       for step in STEPS):
+                return False
+        return True
 
+    def gradient(self, i: int, lost: list[np.ndarray]) -> np.ndarray:
+        """Of argument i: what holds along random directions, or else by differences, one element at a time."""
+        a = self.args[i]
+        if np.isnan(self.sums(self.args)):
+            return np.full_like(a, np.nan)
+        tries = (way(i, *axes) for axes in self.shared(a) for way in (self.by_complex_step, self.by_differences))
+        found = next((g for g in tries if g is not None and self.is_gradient(i, g)), None)
+        found = self.by_differences(i) if found is None else found
+        reached = self.by_differences(i, of=lost) if any(gone.any() for gone in lost) else np.zeros_like(a)
+        return np.where(reached != 0, np.nan, found)
 
-def _differences(value: Any, args: list[Any], i: int) -> Any:
-    """The gradient of the i-th argument, element by element."""
-    moved = tree.map(np.copy, args[i])
+    def shared(self, a: np.ndarray) -> list[tuple[int, int]]:
+        """(before, n): the first n axes of an argument may be those of the output, after as many as it has before them;
+        most first, in the end none."""
+        spread = max(0, self.y[0].ndim - a.ndim)
+        tries = [(before, n) for before in dict.fromkeys((spread, 0)) for n in range(a.ndim, 0, -1)]
+        fits = [(before, n) for before, n in tries if all(before + n <= u.ndim and all(
+            size and of % size == 0 for size, of in zip(a.shape[:n], u.shape[before:])) for u in self.y)]
+        return [*fits[:1], (0, 0)]
 
-    def at(a: np.ndarray) -> np.ndarray:
-        out = np.zeros_like(a)
-        for place in np.ndindex(a.shape if a.dtype.kind == "f" else (0,)):
-            here = a[place]
-
-            def beside(h: Any, place: Any = place, here: Any = here) -> Any:
-                a[place] = here + h
-                return value([*args[:i], moved, *args[i + 1:]])
-
-            out[place] = _difference(beside)
-            a[place] = here
+    def by_differences(self, i: int, before: int = 0, n: int = 0, of: Any = None) -> np.ndarray:
+        """As if every index of the first n axes of argument i reached outputs of its own alone."""
+        out, a = np.zeros_like(self.args[i]), self.args[i]
+        for place in np.ndindex(a.shape[n:]):
+            one = np.zeros_like(a)
+            one[..., *place] = 1
+            slopes = _difference(lambda h, one=one: self.beside(i, a + h * one, (1,) * before + a.shape[:n], of))
+            out[..., *place] = np.reshape(slopes, a.shape[:n])
         return out
 
-    return tree.map(at, moved)
+    def by_complex_step(self, i: int, before: int, n: int) -> np.ndarray | None:
+        """The same in one step instead of four; None where the formula has no complex numbers."""
+        twin, h = Exact.__new__(Exact), np.longdouble(2.0) ** -100
+        vars(twin).update(vars(self) | {"args": _cast(self.args, np.clongdouble)})
+        out, a = np.zeros_like(self.args[i]), twin.args[i]
+        try:
+            for place in np.ndindex(a.shape[n:]):
+                moved = a.copy()
+                moved[..., *place] += 1j * h
+                slopes = twin.beside(i, moved, (1,) * before + a.shape[:n]).imag / h
+                out[..., *place] = np.reshape(slopes, a.shape[:n])
+        except (TypeError, ValueError, AttributeError):
+            return None
+        return out
 
 
-def _difference(f: Any) -> Any:
+def _difference(f: Any, step: float = STEPS[0]) -> Any:
     """f′(0), of fourth order."""
-    h = np.longdouble(2.0) ** -12
+    h = np.longdouble(step)
     return (8 * (f(h) - f(-h)) - (f(2 * h) - f(-2 * h))) / (12 * h)
 
 
@@ -389,7 +429,7 @@ def one(op: ModuleType, way: str, some: tuple[Change, ...]) -> Row | None:
 
     if way in HALF:
         return row(*_rounded(op, some, way))
-    stages = BOTH if way in ("alone", "pair", "backward", "autograd") else (way,)
+    stages = BOTH[:1] if way == "autograd" else BOTH if way in ("alone", "pair", "backward") else (way,)
     largest = max(effect(op, some, stage) for stage in stages)
     if largest < 1:
         return row("no effect", largest)

@@ -50,7 +50,7 @@ def run(op: str | ModuleType, forward: Any = None, backward: Any = None, *, file
         only: Sequence[str] | None = None, progress: Callable[[str], None] = lambda what: None) -> Report:
     """Check one implementation of an operator.
 
-    op          the operator, by name
+    op          the operator, by name; or a module that is one
     forward     a function, module or layer at hand; it runs in this process.  Or instead:
     file, name  a file and the function in it (or `module`, a dotted name): it runs in a process of its own, with limits
     backward    a gradient by hand, backward(dy, cache) or backward(dy, *arguments); frameworks with autograd need none
@@ -71,7 +71,7 @@ def run(op: str | ModuleType, forward: Any = None, backward: Any = None, *, file
     from visattn.check import names, runner
 
     start = time.perf_counter()
-    reference = catalogue.select([op if isinstance(op, str) else name_of(op)])[0]
+    reference = catalogue.select([op])[0] if isinstance(op, str) else op
     stages = _stages(precision)
     for stage in stages:
         cases(reference, stage, seed, only or ())           # an unknown case is said before any work
@@ -146,8 +146,9 @@ class _Check:
         judged = self._judge(self.op)
         if not self.strict and any(part.verdict not in RIGHT for part in judged):
             judged = self._by_convention(judged)
-        by_convention = any(f.name == "convention" for f in self.findings)          # the laws are the reference's
-        if all(part.verdict in RIGHT for part in judged) and (self.sizes or not self.cut) and not by_convention:
+        by_convention = any(f.name == "convention" for f in self.findings)          # the laws are the reference's,
+        plain = not by_convention and not self.options                              # with its own defaults
+        if plain and all(part.verdict in RIGHT for part in judged) and (self.sizes or not self.cut):
             judged[0] = self._lawful(judged[0])
         return self._conclude(judged)
 
@@ -699,11 +700,13 @@ class _Check:
                       if (s, n) == (stage, name)}
             verdicts: dict[str, Verdict] = {part: "pass" if r <= 1 else "imprecise" if r <= HONEST else "wrong"
                                             for part, r in ratios.items()}
+            problems = getattr(self, "problems", {}).get((stage, name), answer.problems)
+            verdicts |= {problem.part or "y": "contract" for problem in problems if problem.kind in SEVERE}
             verdicts |= {problem.part or "y": "failed" for problem in answer.problems if problem.kind in FAILED}
             results.append(CaseResult(name, stage, case.catches, ratios, verdicts, answer.seconds))
         return Report(name_of(self.op), "", self.accepts.framework, verdict, says,
                       tuple(p.name for p in self.stages if p.name not in self.left_out), tuple(parts), tuple(results),
-                      tuple(self.findings), tuple(dict.fromkeys(self.notes)), (), 0.0)
+                      tuple(self.findings), tuple(dict.fromkeys(self.notes)), (), 0.0, self.accepts.takes)
 
 
 def axes_of(op: Any, part: str, ndim: int) -> tuple[str, ...]:

@@ -57,6 +57,7 @@ Fields are added under the same number; one that changes its meaning raises it.
 | `findings[].fine` | whether it is as it should be |
 | `notes` | how arguments were matched, what was left out and why |
 | `isolation` | the protections that the function ran in |
+| `takes` | the operator's arguments and options that the function has a place for |
 """
 
 import math
@@ -84,7 +85,7 @@ def as_json(report: Report) -> dict[str, Any]:
                    "map": None if p.map is None else map_as_json(p.map)} for p in report.parts],
         "cases": report.cases,
         "findings": [{**f._asdict(), "value": f.value if size(f.value) <= MOST else None} for f in report.findings],
-        "notes": report.notes, "isolation": report.isolation,
+        "notes": report.notes, "isolation": report.isolation, "takes": report.takes,
     })
 
 

@@ -98,6 +98,7 @@ class Report(NamedTuple):
     notes: tuple[str, ...]              # how arguments were matched, what was left out and why
     isolation: tuple[str, ...]          # in which of the protections the function ran; ("none: in this process",)
     seconds: float
+    takes: tuple[str, ...] = ()         # the operator's arguments and options that the function has a place for
 
     @property
     def passed(self) -> bool:

@@ -1,0 +1,238 @@
+"""What a notebook of an assignment calls: the checks of its answers, where they run.
+
+    expect("attention", "dq", attention_forward, attention_backward)     passes, or raises NotYet, which says why not
+    mine = variant("hw1", "ada", ["attention"])                          what holds for this student, shown and kept
+
+The answers run in this process: it is the student's own, or that of a grader which runs notebooks.  What they print or
+warn stays out of the graded cell, since some graders take a word on standard error for a failure.  They may not call
+visattn's own operators.
+"""
+
+import contextlib
+import functools
+import inspect
+import io
+import os
+import sys
+import textwrap
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from visattn import ops
+from visattn.assignment import derivation, exercise, judging, variants
+from visattn.assignment.judging import Outcome
+from visattn.check import judge
+from visattn.check.cases import Integers
+from visattn.check.verdicts import Report
+
+KEY, KEY_FILE = "VISATTN_KEY", "visattn.key"            # from which hidden numbers are drawn, where there is one
+REFERENCES = str(Path(ops.__file__).parent)
+KEPT = 8                                                # reports, so that the next cell need not ask the same again
+
+
+class NotYet(AssertionError):
+    """An answer is not right; the message says why.  A notebook shows the message alone."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"Not yet: {self}"]
+
+
+class Refused(RuntimeError):
+    """An answer called the reference."""
+
+
+def expect(op: str, what: str, *functions: Callable[..., Any], mine: dict[str, Any] | None = None) -> None:
+    """Pass if a test of an operator's exercise passes, else show why not, and raise NotYet.
+
+    op, what    the operator, and which of its tests: output, masks, options, edges, gradients, dq …, line_dq …
+    functions   forward; or forward and backward; or the derivation
+    mine        a student's variant
+
+    Returns nothing: a graded cell whose last line is a number would be taken for a score.
+    """
+    test, module = exercise.test_of(op, what), getattr(ops, op)
+    own = (mine or {}).get(op)
+    report = None
+    if test.group == "line":
+        found = of_line(test.name, test.part, functions[0], op)
+    else:
+        report = reported(op, functions[0], functions[1] if len(functions) > 1 else None, own)
+        found = judging.outcome(test, module, report, tuple((own or {}).get("options", ())))
+    if found.passed:
+        print(f"✓ {op} {what.replace('_', ' ')}: {found.says}")
+        return
+    if report is not None and report.cases and any(part.case for part in report.parts):
+        show(report)
+    raise NotYet(found.says)
+
+
+def attempt(op: str, forward: Callable[..., Any], backward: Callable[..., Any] | None = None) -> None:
+    """Say whether an answer is right, and show why not; nothing is raised."""
+    report = reported(op, forward, backward, None)
+    if report.passed:
+        print(f"Right: {report.says.removeprefix('Right: ')}")
+    elif "NotImplementedError" in report.says:
+        print("Not yet: nothing is written here yet")
+    else:
+        print(f"Not yet: {report.says}")
+        show(report)
+
+
+def variant(assignment: str, student: str, names: list[str]) -> dict[str, dict[str, Any]]:
+    """The variant of a student for each operator, shown as a table.  Raises ValueError where no student is named."""
+    mine = variants.of(assignment, student, names)
+    lines = [f"| {op} | {what} | {how} |" for op in names for what, how in variants.told(op, mine[op])]
+    text = "\n".join([f"What holds for {student.strip()}:", "", "| operator | | |", "|---|---|---|", *lines])
+    display = _display()
+    if display is None:
+        print(text)
+    else:
+        from IPython.display import Markdown
+
+        display(Markdown(text))
+    return mine
+
+
+# --- how answers are called
+
+def reported(op: str, forward: Callable[..., Any], backward: Callable[..., Any] | None,
+             own: dict[str, Any] | None) -> Report:
+    """The checker's report on two functions of a notebook; kept until one of them, or what they call, is another."""
+    seed, own = seed_of(), own or {"options": {}, "axes": {}}
+    key = (op, seed, repr(own), fingerprint(forward), fingerprint(backward))
+    if key not in _reports:
+        while len(_reports) >= KEPT:
+            _reports.pop(next(iter(_reports)))
+        f, b = guarded(forward), None if backward is None else guarded(backward)
+        f, b = variants.adapted(exercise.source.of(getattr(ops, op)).forward.arguments, own["axes"], f, b)
+        with quiet():
+            _reports[key] = judge.run(op, f, b, framework="numpy", precision=judging.PRECISION, seed=seed,
+                                      options=own["options"])
+    return _reports[key]
+
+
+_reports: dict[Any, Report] = {}
+
+
+def of_line(test: str, name: str, function: Callable[..., Any], op: str) -> Outcome:
+    """The outcome for one line of a derivation."""
+    known = derivation.of(getattr(ops, op))
+    try:
+        written = derivation.read(textwrap.dedent(inspect.getsource(function)), known)
+    except (OSError, derivation.Unreadable) as error:
+        return Outcome(test, False, str(error))
+    space = dict(function.__globals__)
+    exec(compile(derivation.together(written), f"<{op}_derivation>", "exec"), space)
+    computed = guarded(space[f"{op}_line"])
+    with quiet():
+        found = derivation.judge(getattr(ops, op), written, lambda line, args: computed(**args, line=line)[0],
+                                 seed_of())
+    return Outcome(test, not found[name], found[name] or "right")
+
+
+def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which raises Refused where it calls one of visattn's own operators."""
+    if not isinstance(function, types.FunctionType):
+        raise NotYet(f"a function is expected; got {type(function).__name__}")
+
+    def watch(frame: types.FrameType, event: str, arg: Any) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(REFERENCES):
+            raise Refused("an answer may not call visattn's own operators")
+
+    @functools.wraps(function)
+    def watched(*args: Any, **options: Any) -> Any:
+        before = sys.getprofile()
+        sys.setprofile(watch)
+        try:
+            return function(*args, **options)
+        finally:
+            sys.setprofile(before)
+
+    return watched
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """What is printed or warned about in here goes nowhere."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"), contextlib.redirect_stdout(io.StringIO()), \
+            contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def fingerprint(function: Any) -> Any:
+    """What an answer depends on: its code, that of the functions of its notebook that it calls, and their globals."""
+    seen: dict[int, Any] = {}
+    queue = [function]
+    while queue:
+        f = queue.pop()
+        if not isinstance(f, types.FunctionType) or id(f) in seen:
+            continue
+        names = _names(f.__code__)
+        around = {name: f.__globals__[name] for name in sorted(names) if name in f.__globals__}
+        closed = [cell.cell_contents for cell in f.__closure__ or () if _filled(cell)]
+        seen[id(f)] = f.__code__, repr(f.__defaults__), tuple((name, id(value)) for name, value in around.items())
+        if not f.__code__.co_filename.startswith(str(Path(np.__file__).parent)):
+            queue += [*around.values(), *closed]
+    return tuple(seen.values())
+
+
+def _names(code: types.CodeType) -> set[str]:
+    return {*code.co_names, *(n for c in code.co_consts if isinstance(c, types.CodeType) for n in _names(c))}
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
+
+
+def seed_of() -> int:
+    """The seed of all cases: from the instructor's key, where it is at hand, else 0."""
+    key = os.environ.get(KEY, "")
+    for folder in (Path.cwd(), *Path.cwd().parents) if not key else ():
+        with contextlib.suppress(OSError):
+            key = (folder / KEY_FILE).read_text(encoding="utf-8").strip()
+            break
+    return seed_from(key)
+
+
+def seed_from(key: str) -> int:
+    return Integers(key).integers(2**31) if key else 0
+
+
+def show(report: Report) -> None:
+    """The report as a notebook shows it, or as text."""
+    display = _display()
+    if display is None:
+        print(report)
+    else:
+        display(report)
+
+
+def _display() -> Callable[..., Any] | None:
+    """IPython's display, in a notebook."""
+    if "IPython" not in sys.modules:
+        return None
+    from IPython import get_ipython
+    from IPython.display import display
+
+    shell = get_ipython()
+    return display if shell is not None and hasattr(shell, "kernel") else None
+
+
+def same(name: str, data: str, *functions: Callable[..., Any]) -> None:
+    """Pass if functions give the stored results of an instructor's own operator, within their bounds."""
+    from visattn.assignment import own
+
+    with quiet():
+        found = own.compared(name, data, [guarded(f) for f in functions])
+    if found:
+        raise NotYet(found)
+    print(f"✓ {name}: right")
