@@ -60,7 +60,9 @@ class Result(NamedTuple):
 def grade(sheet: Sheet, submission: Submission, limits: Limits = LIMITS,
           progress: Callable[[str], None] = lambda what: None) -> Result:
     """The result of one submission.  Whatever its code does is an outcome, never an exception."""
-    began, outcomes, reports = time.perf_counter(), {}, {}
+    began = time.perf_counter()
+    outcomes: dict[str, Outcome] = {}
+    reports: dict[str, Report] = {}
     if submission.problem:
         outcomes = {test.name: Outcome(test.name, False, submission.problem) for test in sheet.tests}
     else:
@@ -129,13 +131,14 @@ def _lines(op: ModuleType, text: str, code: str, file: Path, seed: int, limits: 
         return dict.fromkeys(known.lines, str(error))
     every = derivation.arguments(written)
     file.write_text(f"{text}\n{derivation.together(written)}", encoding="utf-8")
-    spec = Spec(file=str(file), name=f"{known.op}_line", framework="numpy", op=known.op, arguments=tuple(n for n in every if n not in known.numbers),
-                optional=tuple(every), options=("line", *known.numbers), required=("line",), seed=seed)
+    arrays = tuple(name for name in every if name not in known.numbers)
+    spec = Spec(file=str(file), name=f"{known.op}_line", framework="numpy", op=known.op, arguments=arrays,
+                optional=arrays, options=("line", *known.numbers), required=("line",), seed=seed)
     with runner.launch(spec, limits) as function:
         def compute(line: str, args: dict[str, Any]) -> Any:
-            arrays = {name: value for name, value in args.items() if name not in known.numbers}
-            numbers = {name: value for name, value in args.items() if name in known.numbers}
-            answer = function.call(arrays, {"line": line, **numbers}, None, dtype="float64", repeat=1)
+            given = {name: value for name, value in args.items() if name in arrays}
+            numbers = {name: value for name, value in args.items() if name not in arrays}
+            answer = function.call(given, {"line": line, **numbers}, None, dtype="float64", repeat=1)
             if not answer.y:
                 raise ValueError(next((p.says for p in answer.problems), "it came to nothing"))
             return answer.y[0]
