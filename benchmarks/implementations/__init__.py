@@ -2,7 +2,8 @@
 
 One file an operator.  A function's name begins with what it is written in:
 
-    torch_…     called with tensors and the operator's options; its gradients by autograd; here, too, are timm's modules
+    torch_…     called with tensors and the operator's options; its gradients by autograd; here, too, are modules of
+                timm and, as torch_transformers_…, of transformers, where that is installed
     jax_…       called with jax arrays, compiled; its gradients by jax.vjp
     keras_…     keras.ops on torch
     numpy_…     called with a Machine first; gives the output and a function from dy to the gradients

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from implementations import NotTaken, summed, tiles
+from implementations import NotTaken, huggingface, summed, tiles
 
 F = torch.nn.functional
 # Where a mask leaves nothing, and where a bias of -∞ does: a fill comes after the bias, and stops the gradient.
@@ -17,7 +17,7 @@ CONVENTIONS = {
     "torch_nan_rows": (NAN, EVERYWHERE), "torch_added_infinity": (EVERYWHERE,),
     "torch_lowest_number": (MEANS, EVERYWHERE), "jax_written": (NAN, EVERYWHERE), "jax_softmax_where": (EVERYWHERE,),
     "jax_lowest_number": (MEANS, EVERYWHERE), "jax_dot_product_attention": (MEANS, EVERYWHERE),
-}
+} | dict.fromkeys(("torch_transformers_vit", "torch_transformers_gpt2", "torch_transformers_gemma2"), huggingface.MEANS)
 
 
 # torch
@@ -169,6 +169,12 @@ def torch_flash_padded(q, k, v, bias=None, **options):
     q, k, v = (F.pad(x, (0, n - x.shape[-1]))[(None,) * (4 - x.ndim)] for x in (q, k, v))
     o = fused(SDPBackend.FLASH_ATTENTION, q, k, v, scale=scale, **options)
     return o[..., :E].reshape(*lead, -1, E)
+
+
+torch_transformers_vit = huggingface.eager("vit")
+torch_transformers_gpt2 = huggingface.eager("gpt2")
+torch_transformers_gemma2 = huggingface.eager("gemma2")
+torch_transformers_sdpa = huggingface.sdpa
 
 
 # jax

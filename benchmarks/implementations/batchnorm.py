@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import torch
 
+from implementations import NotTaken, huggingface
 from implementations.layernorm import two_passes, welford
 
 
@@ -26,6 +27,14 @@ def torch_flat(x, g, b, *, mean=None, var=None, eps=1e-5):
         var = ((flat - mean[:, None]) ** 2).mean(1)
     y = (flat - mean[:, None]) * (g * torch.rsqrt(var + eps))[:, None] + b[:, None]
     return y.reshape(x.transpose(0, 1).shape).transpose(0, 1)
+
+
+def torch_transformers_frozen(x, g, b, *, mean=None, var=None, eps=1e-5):
+    """DETR's, of given statistics: one factor and one term for each channel."""
+    if mean is None or eps != 1e-5:
+        raise NotTaken("statistics of the batch, another epsilon")
+    frozen = huggingface.of("models.detr.modeling_detr.DetrFrozenBatchNorm2d")(len(g))
+    return torch.func.functional_call(frozen, {"weight": g, "bias": b, "running_mean": mean, "running_var": var}, (x,))
 
 
 def jax_by_hand(x, g, b, *, mean=None, var=None, eps=1e-5):

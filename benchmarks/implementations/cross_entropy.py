@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import torch
 
+from implementations import huggingface
+
 F = torch.nn.functional
 
 
@@ -34,6 +36,11 @@ def torch_gather(logits, *, labels, label_smoothing=0.0):
     logp = logp - logp.exp().sum(1, keepdim=True).log()
     picked = logp.gather(1, labels[:, None])[:, 0]
     return -((1 - label_smoothing) * picked + label_smoothing * logp.mean(1)).sum() / len(logits)
+
+
+def torch_transformers_label_smoother(logits, *, labels, label_smoothing=0.0):
+    smoother = huggingface.of("trainer_pt_utils.LabelSmoother")(label_smoothing)
+    return smoother({"logits": logits}, labels).to(logits.dtype)
 
 
 def jax_one_hot(logits, *, labels, label_smoothing=0.0):

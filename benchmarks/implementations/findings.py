@@ -70,6 +70,22 @@ def sigmoid_by_hand_overflows() -> tuple[float, float]:
     return (0.0 if bool(torch.isfinite(x.grad).all()) else np.inf), 1.0
 
 
+def one_minus_sigmoid() -> tuple[float, float]:
+    """The weight of a part whose log-sum-exp is less by 20: 2e-9, and 0 comes out."""
+    o, lse = torch.ones(2, dtype=torch.float32, requires_grad=True), torch.tensor([0.0, 20.0])
+    (o[0] - torch.sigmoid(lse[1] - lse[0]) * (o[0] - o[1])).backward()
+    return abs(float(o.grad[0]) / float(torch.sigmoid(torch.tensor(-20.0).double())) - 1), 1e-6
+
+
+def label_smoother_in_float32() -> tuple[float, float]:
+    """Ten classes alike: the loss is log 10."""
+    from implementations import huggingface
+
+    logits, labels = torch.zeros(3, 10, dtype=torch.float64), torch.zeros(3, dtype=torch.int64)
+    loss = huggingface.of("trainer_pt_utils.LabelSmoother")(1.0)({"logits": logits}, labels)
+    return abs(float(loss) - np.log(10)), 1e-15
+
+
 def conv2d_sums_of_steps() -> tuple[float, float]:
     """The gradient of the bias is a sum of 12,000 quarters; it comes out as 3,658 instead of 3,000."""
     x, w = torch.zeros(2000, 4, 8, 9, dtype=torch.float16), torch.zeros(4, 2, 3, 2, dtype=torch.float16)
@@ -132,6 +148,13 @@ FINDINGS = (
     Finding("1 / (1 + e⁻ˣ) in float16",
             "Below -11 the exponential overflows: the output is 0 and the gradient not a number.",
             (("squeeze_excite", "jax_einsum", "d*"),), ("float16",), sigmoid_by_hand_overflows),
+    Finding("transformers: LabelSmoother in float64", "It sums the logarithms of all classes in float32.",
+            (("cross_entropy", "torch_transformers_label_smoother", "*"),), ("float64",), label_smoother_in_float32),
+    Finding("parts joined by 1 - σ",
+            "As rings of devices join them, o - σ(lse′ - lse)(o - o′): of a small weight of what came before, 1 - σ, "
+            "nothing is left but the rounding of σ.",
+            (("merge", "torch_ring", "*"), ("flash", "torch_ring", "*")), ("float64", "float32", *HALF),
+            one_minus_sigmoid),
     Finding("jax: running sums in half precision",
             "XLA for CPUs rounds a running sum to bfloat16 or float16 after every term where jax does not ask for "
             "float32: in gradients of what was broadcast, and in sums by einsum.",

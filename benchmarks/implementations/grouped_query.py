@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from implementations import NotTaken, attention
+from implementations import NotTaken, attention, huggingface
 
 F = torch.nn.functional
+CONVENTIONS = dict.fromkeys(("torch_transformers_llama", "torch_transformers_gemma2"), huggingface.MEANS)
 
 
 def repeated(x, n):
@@ -48,6 +49,11 @@ def torch_sdpa_repeated(q, k, v, **options):
 
 def torch_flash_repeated(q, k, v, **options):
     return attention.torch_flash_padded(q, repeated(k, q.shape[1]), repeated(v, q.shape[1]), **options)
+
+
+torch_transformers_llama = huggingface.eager("llama")
+torch_transformers_gemma2 = huggingface.eager("gemma2")
+torch_transformers_sdpa = huggingface.sdpa
 
 
 def jax_repeated(q, k, v, **options):

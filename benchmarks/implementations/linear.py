@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from implementations import tiles
+from implementations import huggingface, tiles
 
 
 def torch_linear(x, w, b=None):
@@ -31,6 +31,13 @@ def torch_addmm(x, w, b=None):
     flat = x.reshape(-1, x.shape[-1])
     y = flat.mm(w.t()) if b is None else torch.addmm(b, flat, w.t())
     return y.reshape(*x.shape[:-1], -1)
+
+
+def torch_transformers_conv1d(x, w, b=None):
+    """GPT-2's, whose weights are the other way round."""
+    layer = huggingface.of("pytorch_utils.Conv1D")(*w.shape)
+    return torch.func.functional_call(layer, {"weight": w.T, "bias": x.new_zeros(len(w)) if b is None else b},
+                                      (x.contiguous(),))
 
 
 def jax_matmul(x, w, b=None):

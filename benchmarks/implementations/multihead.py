@@ -2,9 +2,14 @@
 
 import torch
 
-from implementations import NotTaken, attention
+from implementations import NotTaken, attention, huggingface
 
 F = torch.nn.functional
+VIT = "models.vit.modeling_vit.ViTAttention", "models.vit.configuration_vit.ViTConfig"
+CLIP = "models.clip.modeling_clip.CLIPAttention", "models.clip.configuration_clip.CLIPVisionConfig"
+SAM = "models.sam.modeling_sam.SamAttention", "models.sam.configuration_sam.SamMaskDecoderConfig"
+CONVENTIONS = dict.fromkeys(("torch_transformers_vit", "torch_transformers_clip", "torch_transformers_sam"),
+                            huggingface.MEANS)
 
 
 def project(x, w, b, heads):
@@ -58,6 +63,13 @@ def torch_module(x, context, w_q, w_k, w_v, w_o, b_q=None, b_v=None, b_o=None, *
         0.0, w_o, b_o, attn_mask=None if mask is None else ~mask, need_weights=False, use_separate_proj_weight=True,
         q_proj_weight=w_q, k_proj_weight=w_k, v_proj_weight=w_v)
     return y.transpose(0, 1)
+
+
+torch_transformers_vit = huggingface.layer(*VIT, "eager", "o_proj")
+torch_transformers_vit_sdpa = huggingface.layer(*VIT, "sdpa", "o_proj")
+torch_transformers_clip = huggingface.layer(*CLIP, "eager")
+torch_transformers_sam = huggingface.layer(*SAM, "eager", itself=False)
+torch_transformers_sam_sdpa = huggingface.layer(*SAM, "sdpa", itself=False)
 
 
 def jax_composed(x, context, w_q, w_k, w_v, w_o, b_q=None, b_v=None, b_o=None, *, heads, mask=None, causal=None):

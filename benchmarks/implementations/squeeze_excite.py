@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import torch
 
-from implementations import tiles
+from implementations import huggingface, tiles
 
 F = torch.nn.functional
 
@@ -42,6 +42,18 @@ def timm_module(C, M):
 def torch_timm(x, w1, w2):
     weights = {"fc1.weight": w1[:, :, None, None], "fc2.weight": w2[:, :, None, None]}
     return torch.func.functional_call(timm_module(x.shape[1], len(w1)), weights, (x,))
+
+
+@functools.cache
+def regnet(C, M, dtype):
+    return huggingface.of("models.regnet.modeling_regnet.RegNetSELayer")(C, M).to(dtype)
+
+
+def torch_transformers_regnet(x, w1, w2):
+    """It has biases: zeros."""
+    weights = {"attention.0.weight": w1[:, :, None, None], "attention.0.bias": x.new_zeros(len(w1)),
+               "attention.2.weight": w2[:, :, None, None], "attention.2.bias": x.new_zeros(len(w2))}
+    return torch.func.functional_call(regnet(x.shape[1], len(w1), x.dtype), weights, (x,))
 
 
 def jax_matmul(x, w1, w2):
