@@ -79,6 +79,15 @@ def summed(d: Any, shape: tuple[int, ...]) -> Any:
     return d
 
 
+def opened(q: Any, k: Any, mask: Any, causal: str | None) -> Any:
+    """Which pairs of torch's queries and keys are open, or None."""
+    T, S = q.shape[-2], k.shape[-2]
+    if causal is not None:
+        corner = q.new_ones(T, S).tril(0 if causal == "top_left" else S - T) > 0
+        mask = corner if mask is None else mask & corner
+    return mask
+
+
 def refuse(**options: Any) -> None:
     """NotTaken for each option that is given."""
     for name, value in options.items():

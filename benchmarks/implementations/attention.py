@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from implementations import NotTaken, huggingface, summed, tiles
+from implementations import NotTaken, huggingface, opened, summed, tiles
 
 F = torch.nn.functional
 # Where a mask leaves nothing, and where a bias of -∞ does: a fill comes after the bias, and stops the gradient.
@@ -21,15 +21,6 @@ CONVENTIONS = {
 
 
 # torch
-
-def opened(q, k, mask, causal):
-    """Which pairs are open, or None."""
-    T, S = q.shape[-2], k.shape[-2]
-    if causal is not None:
-        corner = torch.ones(T, S, dtype=torch.bool).tril(0 if causal == "top_left" else S - T)
-        mask = corner if mask is None else mask & corner
-    return mask
-
 
 def scores(q, k, bias, scale, softcap, how="q", einsum=False):
     """Scaled, capped, biased."""

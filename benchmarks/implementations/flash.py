@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from implementations import NotTaken, attention, summed, tiles
+from implementations import NotTaken, attention, opened, summed, tiles
 
 F = torch.nn.functional
 aten = torch.ops.aten
@@ -20,7 +20,7 @@ def scored(q, k, v, bias, mask, causal, scale):
     R = q.shape[-3] // k.shape[-3]
     k, v = (x.repeat_interleave(R, -3) for x in (k, v))
     a = attention.scores(q, k, bias, scale, None)
-    mask = attention.opened(q, k, mask, causal)
+    mask = opened(q, k, mask, causal)
     return (a if mask is None else a.masked_fill(~mask, -torch.inf)), v
 
 
@@ -120,7 +120,7 @@ def torch_kernel(q, k, v, bias=None, *, mask=None, causal=None, scale=None, tile
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     k, v = (x.repeat_interleave(R, -3) for x in (k, v))
     only = causal == "top_left" and mask is None
-    mask = None if only else attention.opened(q, k, mask, causal)
+    mask = None if only else opened(q, k, mask, causal)
     if mask is not None:
         mask = mask.expand(*q.shape[:-1], k.shape[-2])
         if not bool(mask.any(-1).all()):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from implementations import NotTaken, attention, huggingface
+from implementations import NotTaken, attention, huggingface, opened
 
 F = torch.nn.functional
 CONVENTIONS = dict.fromkeys(("torch_transformers_llama", "torch_transformers_gemma2"), huggingface.MEANS)
@@ -31,7 +31,7 @@ def torch_folded(q, k, v, *, mask=None, causal=None, scale=None):
     N, Gq, T, D = q.shape
     G, scale = k.shape[1], D ** -0.5 if scale is None else scale
     a = torch.einsum("ngrtd,ngsd->ngrts", q.unflatten(1, (G, -1)), k) * scale
-    mask = attention.opened(q, k, mask, causal)
+    mask = opened(q, k, mask, causal)
     if mask is not None:
         mask = mask.expand(N, Gq, T, k.shape[2]).unflatten(1, (G, -1))
     return torch.einsum("ngrts,ngse->ngrte", attention.weights(a, mask, "safe"), v).flatten(1, 2)
@@ -39,7 +39,7 @@ def torch_folded(q, k, v, *, mask=None, causal=None, scale=None):
 
 def torch_enable_gqa(q, k, v, *, mask=None, causal=None, scale=None):
     only = causal == "top_left" and mask is None
-    return F.scaled_dot_product_attention(q, k, v, None if only else attention.opened(q, k, mask, causal),
+    return F.scaled_dot_product_attention(q, k, v, None if only else opened(q, k, mask, causal),
                                           is_causal=only, scale=scale, enable_gqa=True)
 
 

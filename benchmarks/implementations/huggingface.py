@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from implementations import NotTaken, attention
+from implementations import NotTaken, opened
 
 MEANS = "masked_row_uniform", "empty_rows_are_means_with_gradients", "empty_rows_are_nan_everywhere"
 
@@ -56,7 +56,7 @@ def eager(model):
         if softcap is not None and model != "gemma2":
             raise NotTaken("softcap")
         heads = SimpleNamespace(num_key_value_groups=q.shape[-3] // k.shape[-3] if q.ndim == 4 else 1, training=False)
-        mask = with_four_axes(q, attention.opened(q, k, mask, causal), bias)
+        mask = with_four_axes(q, opened(q, k, mask, causal), bias)
         more = {} if softcap is None else {"softcap": softcap}
         scale = q.shape[-1] ** -0.5 if scale is None else scale
         return written(heads, q, k, v, mask, scaling=scale, **more)[0].transpose(1, 2)
@@ -70,7 +70,7 @@ def sdpa(q, k, v, bias=None, *, mask=None, causal=None, scale=None, softcap=None
     if q.ndim != 4:
         raise NotTaken("other than four axes")
     only = causal == "top_left" and mask is None
-    mask = None if only else attention.opened(q, k, mask, causal)
+    mask = None if only else opened(q, k, mask, causal)
     if bias is not None and without_keys(mask):
         raise NotTaken("queries without a key, beside a bias")
     N, G, T, S = *q.shape[:3], k.shape[2]
@@ -103,7 +103,7 @@ def layer(path, config, how, out="out_proj", itself=True):
         if itself and x.shape[1] > context.shape[1]:
             raise NotTaken("more queries than keys")
         of(path)
-        mask = attention.opened(x, context, mask, causal)
+        mask = opened(x, context, mask, causal)
         if without_keys(mask) and (how == "sdpa" or x.dtype == torch.float16):
             raise NotTaken("queries without a key")
         mask = None if mask is None else mask[(None,) * (4 - mask.ndim)]

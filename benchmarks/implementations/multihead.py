@@ -2,7 +2,7 @@
 
 import torch
 
-from implementations import NotTaken, attention, huggingface
+from implementations import NotTaken, attention, huggingface, opened
 
 F = torch.nn.functional
 VIT = "models.vit.modeling_vit.ViTAttention", "models.vit.configuration_vit.ViTConfig"
@@ -51,7 +51,7 @@ def torch_module(x, context, w_q, w_k, w_v, w_o, b_q=None, b_v=None, b_o=None, *
     biases = [b_q, b_v, b_o]
     if any(b is None for b in biases) and any(b is not None for b in biases):
         raise NotTaken("some of the biases")
-    corner = attention.opened(x, context, None, causal)
+    corner = opened(x, context, None, causal)
     if mask is not None:
         mask = mask.expand(N, heads, T, S).flatten(0, 1)
         if not bool(mask.any(-1).all()):
