@@ -9,6 +9,7 @@ The function that is checked is the operator with one line of it, or of an opera
     autograd   in float64: the changed forward with the derivative of its output, where a mistake changes that
     backward   the right forward with the gradient of the changed operator, where a mistake changes both
     pair       two mistakes on different lines, drawn with a seed
+    beside     a mistake and what a library does on purpose, on different lines, as many
     bfloat16, float16      the changed operator's exact answer, rounded once, against the bounds of that precision
 
 A name is right where the mistake is the one that is named, or one of the rivals that are listed with it; of a pair,
@@ -50,7 +51,7 @@ from visattn.ops import _contract
 
 HERE = Path(__file__).parent
 BOTH, HALF = ("float64", "float32"), ("bfloat16", "float16")
-WAYS = ("alone", "float32", "backward", "autograd", "pair", *HALF)
+WAYS = ("alone", "float32", "backward", "autograd", "pair", "beside", *HALF)
 OUTCOMES = ("named", "half", "unnamed", "misnamed", "accepted", "convention", "no effect")
 SAME = 1e-9                 # of the largest number: two functions are one
 DIRECTIONS = 2              # along which a gradient is asked whether it is one
@@ -346,7 +347,10 @@ def _apart(mine: Any, leaves: Any) -> float:
 
 def same_function(op: ModuleType, one: tuple[Change, ...], two: tuple[Change, ...], part: str) -> bool:
     """Do two sets of changes give the same numbers on every case, in one part?"""
-    for (_, a, _), (_, b, _) in zip(tried(op, one, "float64"), tried(op, two, "float64")):
+    first, second = tried(op, one, "float64"), tried(op, two, "float64")
+    if not first or not second:
+        return False                                # some of these changes take each other's line
+    for (_, a, _), (_, b, _) in zip(first, second):
         x, y = a.get(part), b.get(part)
         if (x is None) != (y is None) or diagnose.shapes(x) != diagnose.shapes(y):
             return False
@@ -371,17 +375,18 @@ def judged(op: ModuleType, way: str, some: tuple[Change, ...], report: Report, s
             listed |= set(itertools.chain(*found))
     worst = max((part.ratio for part in report.parts), default=0.0)
     conventions = {f.value for f in report.findings if f.name == "convention"}
+    held = tuple(c for c in changes.changes_of(op, "convention") if c.name in conventions)
+    listed |= conventions
     if report.passed:
-        held = tuple(c for c in changes.changes_of(op, "convention") if c.name in conventions)
         same = all(same_function(op, some, held, part.name) for part in report.parts)
         outcome = "convention" if held and same else "accepted"
     elif not of_part and not conventions:
         outcome = "unnamed"
-    elif not all({c.name for c in cs} <= names or same_function(op, some, cs, part)
+    elif not all({c.name for c in (*held, *cs)} <= names or same_function(op, some, (*held, *cs), part)
                  or _completes(op, some, cs, part, of_part.get("y", ())) for part, cs in of_part.items()):
         outcome = "misnamed"
     else:
-        whole = tuple(dict.fromkeys(itertools.chain(*of_part.values())))
+        whole = tuple(dict.fromkeys(itertools.chain(held, *of_part.values())))
         outcome = "named" if names <= listed or all(
             same_function(op, some, whole, part.name) or part.consistent
             for part in report.parts if (way, part.name) != ("backward", "y")) else "half"
@@ -392,11 +397,7 @@ def judged(op: ModuleType, way: str, some: tuple[Change, ...], report: Report, s
 def _completes(op: ModuleType, some: tuple[Change, ...], more: tuple[Change, ...], part: str,
                forward: tuple[Change, ...]) -> bool:
     """Is a gradient's mistake, with that of the output, the same function?"""
-    both = tuple(dict.fromkeys([*forward, *more]))
-    try:
-        return part != "y" and same_function(op, some, both, part)
-    except LookupError:
-        return False
+    return part != "y" and same_function(op, some, tuple(dict.fromkeys([*forward, *more])), part)
 
 
 # What is run.
@@ -404,10 +405,12 @@ def _completes(op: ModuleType, some: tuple[Change, ...], more: tuple[Change, ...
 def work(op: ModuleType, ways: tuple[str, ...], pairs: int, seed: int) -> Iterator[tuple[str, tuple[Change, ...]]]:
     """(way, changes) of one operator."""
     known = changes.changes_of(op, "mistake")
-    rng = np.random.default_rng([seed, *catalogue.describe(op).name.encode()])
     for way in ways:
-        if way == "pair":
-            both = [(a, b) for a, b in itertools.combinations(known, 2) if (a.op, a.line) != (b.op, b.line)]
+        rng = np.random.default_rng([seed, *catalogue.describe(op).name.encode()])
+        if way in ("pair", "beside"):
+            two = (itertools.combinations(known, 2) if way == "pair" else
+                   itertools.product(changes.changes_of(op, "convention"), known))
+            both = [(a, b) for a, b in two if (a.op, a.line) != (b.op, b.line)]
             for i in rng.permutation(len(both))[:pairs] if both else ():
                 yield way, both[i]
         else:
@@ -429,7 +432,7 @@ def one(op: ModuleType, way: str, some: tuple[Change, ...]) -> Row | None:
 
     if way in HALF:
         return row(*_rounded(op, some, way))
-    stages = BOTH[:1] if way == "autograd" else BOTH if way in ("alone", "pair", "backward") else (way,)
+    stages = BOTH[:1] if way == "autograd" else BOTH if way in ("alone", "pair", "beside", "backward") else (way,)
     largest = max(effect(op, some, stage) for stage in stages)
     if largest < 1:
         return row("no effect", largest)

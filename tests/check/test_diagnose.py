@@ -224,3 +224,25 @@ def test_no_other_mistake_is_named_for_gradients_that_an_output_of_another_shape
     report = run("conv2d", other.forward, backward)
     assert {part.suspect.names for part in report.parts if part.suspect} == {(mistake,)}
     assert report.parts[0].suspect.names == (mistake,)
+
+
+@pytest.mark.parametrize(("name", "convention", "mistake"), [
+    ("attention", "causal_from_bottom_right", "cap_not_divided"), ("gelu", "tanh", "sign"),
+    ("layernorm", None, "unbiased"),
+])
+def test_a_mistake_beside_a_convention_is_named_with_it(name, convention, mistake):
+    op = getattr(ops, name)
+    convention = convention or changes.changes_of(op, "convention")[0].name
+    report = run(name, wrong(op, convention, mistake))
+    assert not report.passed
+    assert report.parts[0].suspect.names == (mistake,)
+    assert [f.value for f in report.findings if f.name == "convention"] == [convention]
+    assert mistake.replace("_", " ") in report.says
+    assert convention.replace("_", " ") in report.says
+
+
+@pytest.mark.parametrize(("name", "convention"), [("gelu", "tanh"), ("attention", "true_is_ignored")])
+def test_an_unknown_mistake_beside_a_convention_stays_unknown(name, convention):
+    report = run(name, *with_output(wrong(getattr(ops, name), convention), nearly))
+    assert report.parts[0].suspect is None
+    assert [f for f in report.findings if f.name == "convention"] == []

@@ -145,7 +145,7 @@ class _Check:
                     break                                                   # it will not be better the next time
         judged = self._judge(self.op)
         if not self.strict and any(part.verdict not in RIGHT for part in judged):
-            judged = self._by_convention(judged)
+            judged = self._beside_convention(self._by_convention(judged))
         by_convention = any(f.name == "convention" for f in self.findings)          # the laws are the reference's,
         plain = not by_convention and not self.options                              # with its own defaults
         if plain and all(part.verdict in RIGHT for part in judged) and (self.sizes or not self.cut):
@@ -609,6 +609,33 @@ class _Check:
         self.findings += [Finding("convention", f"This is how {c.by} does it. {c.says}", c.name) for c in some]
         return again
 
+    def _beside_convention(self, judged: list[Part]) -> list[Part]:
+        """The verdicts with a library's convention as what is right, if by it the output's mistake is a known one;
+        else those there are."""
+        y = judged[0]
+        if y.verdict not in ("wrong", "range", "failed", "contract") or y.suspect or y.precision not in self.diagnoses:
+            return judged
+        explained = self.diagnoses[y.precision].explain(["y"], kinds=("mistake", "convention"))
+        kept = dict.fromkeys(c for e in explained for c in e.changes if c.kind == "convention" and len(e.changes) == 2)
+        before = vars(self).copy()
+        found: list[tuple[Change, list[Part], dict[str, Any]]] = []
+        for convention in kept:
+            again = [self._of_convention(part) for part in self._judge(changes.changed(self.op, convention))]
+            if again[0].suspect is not None:
+                found.append((convention, again, vars(self).copy()))
+            vars(self).update(before)
+        if not found:
+            return judged
+        convention, again, state = max(found, key=lambda f: sum(part.verdict in RIGHT or part.consistent or
+                                                                part.suspect is not None for part in f[1]))
+        vars(self).update(state)
+        others = tuple(f"{name} and {c.name}" for c, parts, _ in found if c is not convention
+                       for name in (" and ".join(parts[0].suspect.names), *parts[0].suspect.rivals))
+        suspect = again[0].suspect._replace(rivals=(*again[0].suspect.rivals, *others))
+        self.findings.append(Finding("convention", f"Beside the mistake, this is how {convention.by} does it. "
+                                     f"{convention.says}", convention.name))
+        return [again[0]._replace(suspect=suspect), *again[1:]]
+
     @staticmethod
     def _all_right(parts: Sequence[Part]) -> bool:
         return all(part.verdict in (*RIGHT, "contract") for part in parts)
@@ -733,7 +760,9 @@ def sentence(first: Part, parts: Sequence[Part], findings: Sequence[Finding]) ->
         return f"Not judged: {first.says}"
     alike = [part.name for part in parts if (part.verdict, part.suspect) == (first.verdict, first.suspect)]
     if first.suspect is not None:
-        return f"{first.verdict}: {', '.join(alike)}: {suspect_words(first.suspect)}."
+        held = " and ".join(str(f.value).replace("_", " ") for f in findings if f.name == "convention")
+        beside = f", beside a convention: {held}" if held else ""
+        return f"{first.verdict}: {', '.join(alike)}: {suspect_words(first.suspect)}{beside}."
     told = next((f" {f.says}" for f in findings if not f.fine and f.says not in first.says
                  and first.verdict in ("wrong", "range")), "")
     return f"{first.verdict}: {first.name}: {first.says}{told}"
