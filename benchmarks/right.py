@@ -8,7 +8,9 @@
 `run` calls each function of benchmarks/implementations on each case, and compares its output and every gradient with
 the reference, within the bound that `visattn check` uses: first the reference's own, and where that is exceeded, that
 of all ways to write it.  What was done is kept in build/right, a file an operator, and is not done again.  A function
-that is right by a convention of its library is compared with that, where it is outside of the operator's.
+that is right by a convention of its library is compared with that, where it is outside of the operator's.  JAX compiles
+every function for every shape at the first seed, which takes minutes; in the same process the others take no longer
+than torch, and with both in one run they share the bounds.
 
 Beyond HONEST bounds it is rejected.  `table` counts; what is rejected and not among the findings about libraries is
 listed.  `findings` shows each of those without the checker.
