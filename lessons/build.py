@@ -6,8 +6,9 @@
     python lessons/build.py --check         execute everything, write nothing; exit status 1 where something is stale
 
 In a lesson a block that opens with ```python path/to/module.py:name is a quotation: exactly the source of that
-function, which the notebook shows from the installed package; ```cpp path/to/file.cu:name is that of a kernel.  Every
-other ```python block is an example, a cell of the notebook.  A picture on the line after an example,
+function, which the notebook shows from the installed package; ```cpp path/to/file.cu:name is that of a kernel.  One that
+opens with ```python exercise:operator has the stubs of that operator, to be filled in.  It, and every other ```python
+block, is a cell of the notebook.  A picture on the line after an example,
 ![words](figures/name.png), is the figure which that cell draws: the notebook draws it itself, so there the line is
 left out.
 """
@@ -29,6 +30,7 @@ HERE = Path(__file__).parent
 NOTEBOOKS = HERE.parent / "notebooks"
 BLOCK = re.compile(r"^```(?:python|cpp(?= +\S)) *(\S*)\n(.*?)^```\n", re.M | re.S)
 PICTURE = re.compile(r"^!\[[^]]*\]\((figures/[\w-]+\.png)\)\n", re.M)
+EXERCISE = "exercise:"
 COLOURS = 96                             # of a figure: enough for a photograph, dithered
 NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
 
@@ -67,6 +69,8 @@ def notebook(text):
     import jupytext
 
     def cell(match):
+        if match[1].startswith(EXERCISE):
+            return f"```python\n{match[2]}```\n"
         return f"```python\nquote(\"{match[1]}\")\n```\n" if match[1] else match[0]
 
     text = BLOCK.sub(cell, PICTURE.sub("", text))
@@ -169,7 +173,7 @@ def stale(lesson):
     else:
         quoted = [where for where, _ in blocks(text)]
         for where, shown in zip(quoted, printed(book), strict=True):
-            if where and lessons.source(where).rstrip() not in shown:
+            if where and not where.startswith(EXERCISE) and lessons.source(where).rstrip() not in shown:
                 found.append(f"has a notebook that shows an older {where}")
         drawn = pictures(book)
         for cell, file in figures(text).items():

@@ -12,6 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))          # strict.py, cupy_api.py
 sys.path.insert(0, str(Path(__file__).parent / "gpu"))  # parity.py, sizes.py
+sys.path.insert(0, str(Path(__file__).parent / "assignment"))       # answers.py
 
 from visattn import models, ops
 

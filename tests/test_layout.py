@@ -29,10 +29,11 @@ IMPORTS = {
     "models": {"ops", "tree"},
     "catalogue": {"ops", "models"},
     "check": {"catalogue", "ops", "models", "gpu", "gradcheck", "plot", "tree"},
+    "assignment": {"catalogue", "check", "ops", "plot", "tree"},
     "doctor": {"data", "gpu"},
     "tasks": {"ops", "models", "data", "optim", "tree", "plot", "check", "gradcheck"},
     "demo": {"catalogue", "ops", "models", "tasks", "check", "data", "plot", "tree"},
-    "cli": {"catalogue", "check", "demo", "doctor", "gpu", "tasks"},
+    "cli": {"assignment", "catalogue", "check", "demo", "doctor", "gpu", "tasks"},
 }
 OUTSIDE = {"numpy", *sys.stdlib_module_names}
 EVERYWHERE = {"_namespace", "_extras", "_atomic", "__version__"}

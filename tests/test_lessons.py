@@ -5,11 +5,12 @@ import importlib.util
 import inspect
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from visattn import gpu, lessons, ops
+from visattn import assignment, gpu, lessons, ops
 from visattn.gpu._host import KernelFault
 
 ROOT = Path(lessons.__file__).parents[1]
@@ -80,6 +81,26 @@ def test_examples_run_and_exercises_are_solvable(lesson, monkeypatch):
             caught |= {name} if lessons.verdict(*mistaken, *args, **options) else set()
     assert len(judged) >= 5
     assert caught == mistakes
+
+
+@lesson_by_name
+def test_ends_in_operators_to_write(lesson, capsys):
+    """Each lesson ends in stubs of operators; as they stand nothing is right, and the reference's own lines are."""
+    from visattn.assignment import exercise, source
+
+    found = [where.partition(":")[2] for where, _ in build.blocks(lesson.read_text(encoding="utf-8"))
+             if where.startswith(build.EXERCISE)]
+    assert found
+    for op in found:
+        text = source.of(getattr(ops, op))
+        scope = {"np": np, "NamedTuple": NamedTuple, "attempt": assignment.attempt}
+        exec(exercise.practice(op), scope)
+        assert capsys.readouterr().out == "Not yet: nothing is written here yet\n"
+        exec(source.given(source.parts(getattr(ops, op))), scope)
+        for function in (text.forward, text.backward):
+            exec(f"{function.head}\n{function.body}", scope)
+        assignment.attempt(op, scope[text.forward.name], scope[text.backward.name])
+        assert capsys.readouterr().out.startswith("Right: ")
 
 
 @lesson_by_name

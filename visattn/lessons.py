@@ -22,8 +22,12 @@ HERE = Path(__file__).parents[1]
 
 def source(where):
     """The text of a function, from "visattn/path/to/module.py:name"; of a kernel, from "visattn/path/to/file.cu:name",
-    with the comment before it.  Nothing is imported."""
+    with the comment before it; nothing is imported.  The stubs of an operator, from "exercise:name"."""
     path, _, name = where.partition(":")
+    if path == "exercise":
+        from visattn.assignment import exercise
+
+        return exercise.practice(name)
     lines = (HERE / path).read_text(encoding="utf-8").splitlines(keepends=True)
     found = (_function if path.endswith(".py") else _kernel)(lines, name)
     if found is None:

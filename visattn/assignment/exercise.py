@@ -19,7 +19,7 @@ from typing import Any
 
 from visattn import catalogue
 from visattn.assignment import judging, source
-from visattn.assignment.records import BEGIN, END, Cell, Test
+from visattn.assignment.records import BEGIN, END, Cell, Test, unsolved
 
 HERE = Path(__file__).parent
 LESSONS = (HERE / "lessons", HERE.parents[1] / "lessons")           # of a wheel, of a checkout
@@ -128,6 +128,16 @@ def sized_example(op: ModuleType) -> tuple[str, tuple[Any, ...], dict[str, Any]]
     args, options = op.example(Integers(0, op.__name__))
     shapes = [f"{name} {tuple(a.shape)}" for name, a in zip(source.of(op).forward.arguments, args) if a is not None]
     return ", ".join(shapes), args, options
+
+
+def practice(op: str) -> str:
+    """An exercise for a lesson: an operator's stubs, and a last line that says whether what is there is right."""
+    from visattn import ops
+
+    text = source.of(getattr(ops, op))
+    answers = [unsolved(_answer(function)) for function in (text.forward, text.backward)]
+    ending = f'attempt("{op}", {text.forward.name}, {text.backward.name})'
+    return "\n\n\n".join([text.records, *answers, ending]) + "\n"
 
 
 def about(op: ModuleType, number: int) -> str:

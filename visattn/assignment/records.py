@@ -125,8 +125,8 @@ def as_json(sheet: Sheet) -> dict[str, Any]:
 
 
 def from_json(table: dict[str, Any]) -> Sheet:
-    if table.get("schema") != SCHEMA:
-        raise ValueError(f"an assignment of schema {table.get('schema')}; this visattn reads {SCHEMA}")
+    if table["schema"] != SCHEMA:
+        raise ValueError(f"an assignment of schema {table['schema']}; this visattn reads {SCHEMA}")
     cells = tuple(Cell(**{**cell, "test": Test(**cell["test"]) if cell.get("test") else None})
                   for cell in table["cells"])
     lists = {key: tuple(table[key]) for key in ("ops", "parts", "given")}

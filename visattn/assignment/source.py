@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 RUN = 8                                         # tokens that two texts do not share by chance
+WORDS = re.compile(r"\w+|[^\w\s]")
 DOOR = ("visattn.ops._contract",)               # what checks arguments is no part of a formula
 
 
@@ -82,22 +83,41 @@ def prefixed(op: str, name: str) -> str:
 
 # --- comparing texts
 
-def tokens(text: str) -> list[str]:
-    """The words and signs of a text, comments and layout left out; what is no Python is read as well as it can be."""
-    found = []
+def tokens(text: str, prose: bool = True) -> list[str]:
+    """The words and signs of a text, comments and layout left out; what is no Python is read as well as it can be.
+
+    prose   with the words of docstrings
+    """
+    found, before = [], tokenize.NEWLINE
     try:
         for token in tokenize.generate_tokens(StringIO(text).readline):
-            if token.type in (tokenize.NAME, tokenize.NUMBER, tokenize.OP, tokenize.STRING):
-                found += re.findall(r"\w+|[^\w\s]", token.string)
+            is_docstring = token.type == tokenize.STRING and before in (tokenize.NEWLINE, tokenize.INDENT)
+            if token.type in (tokenize.NAME, tokenize.NUMBER, tokenize.OP, tokenize.STRING) and (
+                    prose or not is_docstring):
+                found += WORDS.findall(token.string)
+            if token.type not in (tokenize.NL, tokenize.COMMENT):
+                before = token.type
     except (tokenize.TokenError, SyntaxError):
-        return re.findall(r"\w+|[^\w\s]", text)
+        return WORDS.findall(text)
     return found
 
 
-def runs(text: str, n: int = RUN) -> set[tuple[str, ...]]:
-    """Every n tokens of a text that follow each other."""
-    words = tokens(text)
-    return {tuple(words[i:i + n]) for i in range(len(words) - n + 1)}
+def runs(text: str, n: int = RUN, prose: bool = True) -> set[tuple[str, ...]]:
+    """Every n tokens of a text that follow each other, lists of names aside: a signature has them, too."""
+    words = tokens(text, prose)
+    found = {tuple(words[i:i + n]) for i in range(len(words) - n + 1)}
+    return {run for run in found if any(not (word.isidentifier() or word in ",()") for word in run)}
+
+
+def leaked(solution: str, shown: str) -> set[tuple[str, ...]]:
+    """The runs of a solution's code that stand in a text which students get."""
+    return runs(textwrap.dedent(solution), prose=False) & (runs(shown) | _raw_runs(shown))
+
+
+def _raw_runs(text: str) -> set[tuple[str, ...]]:
+    """The runs of a text read as no Python: what is in strings and comments is a leak as well."""
+    words = WORDS.findall(text)
+    return {tuple(words[i:i + RUN]) for i in range(len(words) - RUN + 1)}
 
 
 # --- one file
@@ -470,9 +490,10 @@ def _record(module: Module, name: str) -> str:
             remark = module.lines[field.lineno - 1].partition("  #")[2].strip()
             axes = _axes(field.annotation)
             default = "" if field.value is None else f" = {ast.unparse(field.value)}"
-            kind = "np.ndarray" if axes is not None else _plain_type(module, field.annotation)
+            kind = "np.ndarray" if axes is not None else _plain_type(field.annotation)
             kind += " | None" if "| None" in ast.unparse(field.annotation) and axes is not None else ""
-            about = "  ".join(filter(None, (f"({', '.join(axes)})" if axes is not None else "", remark)))
+            what = f"({', '.join(axes)})" if axes is not None else _record_type(module, field.annotation)
+            about = "  ".join(filter(None, (what, remark)))
             code = f"    {field.target.id}: {kind}{default}"
             lines.append(f"{code:<34}# {about}" if about else code)
         elif isinstance(field, ast.FunctionDef):
@@ -481,13 +502,18 @@ def _record(module: Module, name: str) -> str:
     return "\n".join(lines)
 
 
-def _plain_type(module: Module, annotation: ast.expr) -> str:
-    """What is no array: int stays int, linear.Cache is LinearCache, anything else an object."""
+def _plain_type(annotation: ast.expr) -> str:
+    """int stays int; what is neither an array nor plain is an object, since its type may not be there."""
     text = ast.unparse(annotation)
+    return text if set(re.findall(r"\w+", text)) <= {"int", "float", "bool", "str", "tuple", "None"} else "object"
+
+
+def _record_type(module: Module, annotation: ast.expr) -> str:
+    """linear.Cache as LinearCache; "" for what is no record of another operator."""
     if isinstance(annotation, ast.Attribute) and isinstance(annotation.value, ast.Name) \
             and annotation.value.id in module.modules:
         return Module.of(module.modules[annotation.value.id]).called(annotation.attr)
-    return text if set(re.findall(r"\w+", text)) <= {"int", "float", "bool", "str", "tuple", "None"} else "object"
+    return ""
 
 
 BUILTINS = frozenset(dir(builtins))

@@ -57,7 +57,8 @@ def choices(op: ModuleType) -> Choices:
         else:
             shapes[p.name] = [axis.lstrip("#") for axis in batch_axes(p.annotation)]
     returned = typing.get_args(signature.return_annotation)
-    shapes["y"] = [axis.lstrip("#") for axis in batch_axes(returned[0] if returned else None)]
+    several = bool(returned) and typing.get_origin(returned[0]) is tuple            # outputs, whose axes stay
+    shapes["y"] = [] if several else [axis.lstrip("#") for axis in batch_axes(returned[0] if returned else None)]
     orders: dict[str, dict[str, list[int]]] = {"channels": {}, "weights": {}, "tokens": {}}
     for name, axes in shapes.items():
         if len(axes) == 4 and axes[1] in ("C", "O") and axes[2][:1] in ("H", "P"):
