@@ -152,6 +152,12 @@ def test_every_option_reaches_the_judge(run, file, judged):
     assert limits == Limits()._replace(start=5, first=5, call=5, total=5, memory=2 * 2**30)
 
 
+def test_weights_come_one_by_one_or_with_commas_between(run, file, judged):
+    said = ["--weights", "w1=qkv.weight[0/3],w2=qkv.weight.T[2:4]", "--weights", "x=a.b"]
+    run("check", "mine.py:softmax", "--op", "squeeze_excite", *said)
+    assert judged.how["weights"] == {"w1": "qkv.weight[0/3]", "w2": "qkv.weight.T[2:4]", "x": "a.b"}
+
+
 def test_by_default_nothing_is_restricted(run, file, judged):
     run("check", f"{file}:softmax")
     asked = {key: judged.how[key] for key in ("precision", "options", "weights", "limits", "only", "strict", "trust")}

@@ -366,7 +366,7 @@ def test_a_record_comes_out_as_it_went_in():
 
 WRONG = {
     "y": [np.zeros(2)], "grads": (1, 2), "inner": {"p": 3}, "dtypes": {"y": 3}, "problems": [["passed", "", ""]],
-    "seconds": float("nan"),
+    "seconds": float("nan"), "notes": 3,
 }
 
 

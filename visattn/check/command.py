@@ -56,7 +56,9 @@ def check_(
         help="An option that the function has built in, such as align_corners=false.")] = None,
     weights: Annotated[list[str] | None, typer.Option(
         "--weights", metavar="ARG=PATH", show_default=False,
-        help="Where a module keeps an argument, such as w1=fc1.weight, or w1=fc1.weight.T.")] = None,
+        help="Where a module keeps an argument: w1=fc1.weight; transposed, w1=fc1.weight.T; in the first of three "
+             "equal parts, 'w_q=qkv.weight[0/3]', or in rows, 'w_q=qkv.weight[0:64]'. With commas between several.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A library's convention, where it differs from the "
                                          "reference, is not right.")] = False,
     size: Annotated[list[str] | None, typer.Option(
@@ -223,7 +225,7 @@ def given(operator: Any, options: list[str], weights: list[str]) -> tuple[dict[s
     keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     arguments = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
     return ({name: value_of(text) for name, text in pairs("--option", options, keywords, operator)},
-            dict(pairs("--weights", weights, arguments, operator)))
+            dict(pairs("--weights", [part for text in weights for part in text.split(",")], arguments, operator)))
 
 
 def pairs(flag: str, texts: list[str], names: list[str], operator: Any) -> Iterator[tuple[str, str]]:

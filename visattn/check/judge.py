@@ -141,6 +141,7 @@ class _Check:
                 self.progress(f"{p.name} {case.name}")
                 answer = self._call(case, p)
                 self.answers[p.name, case.name] = case, answer
+                self.notes += [note for note in answer.notes if note not in self.notes]
                 if any(problem.kind == "resource" or problem.kind == "crash" for problem in answer.problems):
                     break                                                   # it will not be better the next time
         judged = self._judge(self.op)

@@ -70,7 +70,8 @@ def spec_of(op: ModuleType, *, file: str = "", module: str = "", name: str = "",
 
     aliases  names of the user's, beside those of the tables: {"temp": "scale"}, or with values
              {"causal_flag": ("causal", {"top_left": 1, None: 0})}
-    weights  which argument is which weight of a module or layer: {"w1": "fc1.weight", "w2": "fc2.kernel.T"}
+    weights  which argument is which weight of a module or layer: {"w1": "fc1.weight", "w2": "fc2.kernel.T"}; of a
+             weight that holds several, the first of three equal parts, {"w_q": "qkv.weight[0/3]"}, or rows, "[0:64]"
 
     Raises LookupError where these name what the operator does not have, TypeError for a model, whose weights are trees.
     """

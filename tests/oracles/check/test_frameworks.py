@@ -5,7 +5,7 @@ from textwrap import dedent
 import numpy as np
 import pytest
 
-from visattn import ops
+from visattn import check, ops
 from visattn.check.child import frameworks, packages
 from visattn.check.child.detect import detect
 from visattn.check.child.target import Target
@@ -287,6 +287,153 @@ class TestModules:
     def test_weights_that_no_argument_is_put_into_are_told(self, torch):
         found = Target(spec_of(ops.linear, weights={"w": "weight"}), torch.nn.Linear(3, 4))
         assert "no argument of linear is put into bias: kept as they are" in found.accepts.notes
+
+
+class TestPackedWeights:
+    """One weight that holds several of the operator's."""
+
+    HEADS = """
+    import torch
+    class Heads(torch.nn.Module):
+        def __init__(self, M=6):
+            super().__init__()
+            self.qkv, self.out = torch.nn.Linear(M, 3 * M), torch.nn.Linear(M, M)
+        def forward(self, x, context, heads):
+            w, b, M = self.qkv.weight, self.qkv.bias, x.shape[-1]
+            q = x @ w[:M].T + b[:M]
+            k, v = (context @ w[M:].T + b[M:]).chunk(2, -1)
+            q, k, v = (u.unflatten(-1, (heads, -1)).transpose(1, 2) for u in (q, k, v))
+            o = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+            return self.out(o.transpose(1, 2).flatten(-2))
+    """
+    PARTS = {"w_q": "qkv.weight[0/3]", "w_k": "qkv.weight[1/3]", "w_v": "qkv.weight[2/3]", "w_o": "out.weight",
+             "b_q": "qkv.bias[0/3]", "b_v": "qkv.bias[2/3]", "b_o": "out.bias"}
+
+    @pytest.fixture(autouse=True)
+    def torch(self):
+        return pytest.importorskip("torch")
+
+    def given(self, rng):
+        args = dict(zip(("x", "context", "w_q", "w_k", "w_v", "w_o"), (
+            rng.normal(size=s) for s in ((2, 3, 6), (2, 4, 6), (6, 6), (6, 6), (6, 6), (6, 6)))))
+        return args | {n: rng.normal(size=6) for n in ("b_q", "b_v", "b_o")}
+
+    @pytest.mark.parametrize("parts", [PARTS, PARTS | {
+        "w_q": "qkv.weight[0:6]", "w_k": "qkv.weight[6:12]", "w_v": "qkv.weight[12:18]"}], ids=["thirds", "rows"])
+    def test_each_goes_to_its_rows_and_gets_its_gradient(self, target, rng, parts):
+        found, args = target("multihead", self.HEADS, name="Heads", weights=parts), self.given(rng)
+        y, cache = ops.multihead.forward(**args, heads=2)
+        answer = found.call(args, {"heads": 2}, [y], dtype="float64")
+        assert answer.problems == ()
+        np.testing.assert_allclose(answer.y[0], y)
+        for ours, theirs in zip(answer.grads, ops.multihead.backward(y, cache), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-12)
+
+    def test_the_rows_that_no_argument_is_put_into_are_told(self, target):
+        notes = target("multihead", self.HEADS, name="Heads", weights=self.PARTS).accepts.notes
+        assert "no argument of multihead is put into the rest of qkv.bias: kept as they are" in notes
+
+    def test_parts_of_a_transposed_weight_are_those_of_its_columns(self, torch, rng):
+        class Layer(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.both = torch.nn.Parameter(torch.ones(3, 8, dtype=torch.float64))
+
+            def forward(self, x):
+                return x @ self.both[:, 4:]
+
+        x, w = rng.normal(size=(2, 3)), rng.normal(size=(4, 3))
+        found = Target(spec_of(ops.linear, weights={"w": "both.T[1/2]"}), Layer())
+        answer = found.call({"x": x, "w": w}, {}, [np.ones((2, 4))], dtype="float64")
+        np.testing.assert_allclose(answer.y[0], x @ w.T)
+        np.testing.assert_allclose(answer.grads[1], np.ones((4, 2)) @ x)
+
+    @pytest.mark.parametrize("said", ["weight[0/3]", "weight[4/4]", "weight[2:5]", "weight[2:2]"])
+    def test_rows_that_there_are_not_are_told(self, torch, said):
+        found = Target(spec_of(ops.linear, weights={"w": said}), torch.nn.Linear(3, 4))
+        answer = found.call({"x": np.ones((2, 3)), "w": np.ones((4, 3))}, {}, None, dtype="float64")
+        assert "weight has 4 rows: there" in one(answer).says
+
+
+class TestTraining:
+    @pytest.fixture(autouse=True)
+    def torch(self):
+        return pytest.importorskip("torch")
+
+    def notes(self, module):
+        return [n for n in Target(spec_of(ops.relu), module).accepts.notes if "training mode" in n]
+
+    def test_a_module_that_drops_out_is_noted(self, torch):
+        inner = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Dropout(0.1))
+        assert self.notes(inner) == ["in training mode: Dropout (1). Call eval(), unless that is meant"]
+        assert len(self.notes(torch.nn.BatchNorm2d(3))) == 1
+        assert len(self.notes(torch.nn.MultiheadAttention(4, 2, dropout=0.1))) == 1
+
+    def test_a_module_in_use_is_not_nor_one_that_drops_nothing(self, torch):
+        assert self.notes(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Dropout(0.1)).eval()) == []
+        assert self.notes(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Dropout(0.0))) == []
+        assert self.notes(torch.nn.MultiheadAttention(4, 2)) == []
+
+    def test_one_that_build_made_is_noted_in_the_report(self, tmp_path):
+        file = tmp_path / "student.py"
+        file.write_text("import torch\ndef build(**arrays):\n"
+                        "    return torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Dropout(0.5))\n")
+        report = check.run("relu", file=str(file), name="build", only=["plain_0"])
+        assert [n for n in report.notes if "training mode" in n] == [
+            "in training mode: Dropout (1). Call eval(), unless that is meant"]
+
+
+class TestSelfAttention:
+    """A module that attends to its own input alone."""
+
+    @pytest.fixture(autouse=True)
+    def torch(self):
+        return pytest.importorskip("torch")
+
+    def test_it_is_told_what_to_do(self, torch):
+        class Itself(torch.nn.Module):
+            def forward(self, x):
+                return x
+
+        assert "--op multihead" in Target(spec_of(ops.attention), Itself()).accepts.problem
+        assert "torch.cat([x, context], -1)" in Target(spec_of(ops.multihead), Itself()).accepts.problem
+        assert "torch.cat" not in Target(spec_of(ops.linear), Itself()).accepts.problem
+
+    def test_what_it_is_told_to_do_is_judged_right(self, tmp_path):
+        file = tmp_path / "student.py"
+        file.write_text(dedent("""
+            import torch
+            from torch.nn.functional import pad, scaled_dot_product_attention
+
+            class Itself(torch.nn.Module):
+                def __init__(self, features, heads, q, v, o):
+                    super().__init__()
+                    self.w_q, self.w_k = torch.nn.Linear(features, q, False), torch.nn.Linear(features, q, False)
+                    self.w_v, self.w_o = torch.nn.Linear(features, v, False), torch.nn.Linear(v, o, False)
+                    self.heads = heads
+                def forward(self, x):
+                    of = [w(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for w in (self.w_q, self.w_k, self.w_v)]
+                    return self.w_o(scaled_dot_product_attention(*of).transpose(1, 2).flatten(-2))
+
+            class Beside(torch.nn.Module):
+                def __init__(self, heads):
+                    super().__init__()
+                    self.heads = heads
+                def forward(self, x, context, w_q, w_k, w_v, w_o):
+                    I, C = x.shape[-1], context.shape[-1]
+                    if x.shape[1] != context.shape[1]:
+                        raise NotImplementedError("as many tokens in both")
+                    inner = Itself(I + C, self.heads, len(w_q), len(w_v), len(w_o))
+                    given = {"w_q": pad(w_q, (0, C)), "w_k": pad(w_k, (I, 0)), "w_v": pad(w_v, (I, 0)), "w_o": w_o}
+                    return torch.func.functional_call(inner, {f"{n}.weight": w for n, w in given.items()},
+                                                      torch.cat([x, context], -1))
+
+            def build(heads):
+                return Beside(heads)
+        """))
+        report = check.run("multihead", file=str(file), name="build")
+        assert report.passed, report.says
+        assert any(case.name == "square" for case in report.cases)
 
 
 class TestKeras:

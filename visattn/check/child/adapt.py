@@ -23,6 +23,10 @@ STARRED = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 GRADIENT = ("dy", "do", "dout", "dz", "dl", "grad", "gradoutput", "gradoutputs", "gradout", "outputgrad", "gradients",
             "upstream", "upstreamgrad", "dldy", "doutput", "doutputs", "ybar", "g", "gy", "cotangent", "ct")
 KEPT = ("cache", "ctx", "context", "saved", "residuals", "res", "state", "memory", "tape", "intermediates")
+# What is said of a function that has x and no context.
+ITSELF = (". If x is its own context, write def build(**arrays), which returns a module that gives it both side by "
+          "side, torch.cat([x, context], -1), and weights that are 0 where w_q would see the context, and w_k and w_v "
+          "would see x")
 RETURNED = ("y", "o", "out", "output", "outputs")
 
 
@@ -219,13 +223,17 @@ def _lacking(fit: Fit, said: str, bare: list[Parameter], missing: list[str], spe
     has = f"it has {', '.join((*spec.arguments, *spec.options)) or 'none'}"
     if bare:
         names = " or ".join(p.name for p in bare)
+        if len(bare) == 1 and {"q", "k", "v"} <= {n for n in missing if n not in spec.optional}:
+            return (f"{said}: {spec.op} is given q, k and v. A function that makes them of {names} by itself is "
+                    "multihead: --op multihead, with --weights that say where it keeps w_q, w_k, w_v and w_o")
         return (f"{said}: no argument of {spec.op} is called {names}; {has}. Give {'it' if len(bare) == 1 else 'them'} "
                 f"a default, or say which it is: {bare[0].name}=<a name of {spec.op}>")
     needed = [n for n in missing if n in spec.required or (n in spec.arguments and n not in spec.optional)]
     if needed:
         spare = [p.name for p in fit.parameters if p.name not in fit.places and p.kind not in STARRED]
         hint = f" (is it {' or '.join(spare)}?)" if spare else ""
-        return f"{said} has no place for {', '.join(needed)}{hint}; {spec.op} cannot be computed without"
+        itself = ITSELF if "context" in needed and "x" in fit.takes else ""
+        return f"{said} has no place for {', '.join(needed)}{hint}; {spec.op} cannot be computed without{itself}"
     return ""
 
 

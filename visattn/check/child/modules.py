@@ -5,6 +5,8 @@ by value and are arguments like any other, so that the framework's own gradient 
 """
 
 import inspect
+import re
+import sys
 from collections.abc import Callable
 from inspect import Parameter
 from itertools import permutations
@@ -26,6 +28,7 @@ class Opened(NamedTuple):
     used: tuple[str, ...] = ()              # those, and options, with which it was built: it does not get them again
     lost: dict[str, str] = {}               # of these, those without a gradient, and why
     backward: Callable[..., Any] | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Callee:
@@ -108,16 +111,20 @@ class Instance(Callee):
         if self.fit.problem and not spec.weights and paths:
             hint = f"if they are weights of {name}, say which: it has {', '.join(paths)}"
             self.fit = self.fit._replace(problem=f"{self.fit.problem}; {hint}")
-        unknown = [path for path in spec.weights.values() if path.removesuffix(".T") not in paths]
+        places = [place_of(said) for said in spec.weights.values()]
+        unknown = [place.path for place in places if place.path not in paths]
         if unknown:
             has = ", ".join(paths) or "none"
             self.fit = self.fit._replace(problem=f"{name} has no weight {unknown[0]}; it has {has}")
-        notes = [f"{n} is {path}" for n, path in spec.weights.items()]
-        free = [path for path in paths if path not in {p.removesuffix(".T") for p in spec.weights.values()}]
+        notes = [f"{n} is {said}" for n, said in spec.weights.items()]
+        whole = {place.path for place in places if place.cut is None}
+        free = [f"the rest of {path}" if any(place.path == path for place in places) else path
+                for path in paths if path not in whole and _rest(path, places, paths)]
         if free:
             notes.append(f"no argument of {spec.op} is put into {', '.join(free)}: kept as they are")
         if paths:
             notes.append("its sizes are fixed: cases of others are left out")
+        notes += in_training(module)
         self.fit = self.fit._replace(notes=(*self.fit.notes, *notes))
         self.takes = (*spec.weights, *self.fit.takes)
         self.dtypes = (str(module.compute_dtype),) if _is_keras(module) else None
@@ -165,7 +172,7 @@ class Factory(Callee):
                 made(*args, **keywords)
         fit = self._fit(made)
         paths = _paths(made)
-        layouts: dict[str, tuple[str, Callable]] = {}
+        layouts: dict[str, Layout] = {}
         lost: dict[str, str] = {}
         for n in values:
             if n in fit.takes:
@@ -181,7 +188,7 @@ class Factory(Callee):
                            f"say which it is: it has {', '.join(paths) or 'none'}")
         used = tuple(n for n in everything if n not in fit.takes and (n in layouts or n in self.made.takes))
         run = _functional(made, layouts, dtype, framework)
-        return Opened(fit, run, tuple(layouts), used, lost, _own_backward(made))
+        return Opened(fit, run, tuple(layouts), used, lost, _own_backward(made), tuple(in_training(made)))
 
 
     def _fit(self, made: Any) -> Fit:
@@ -232,6 +239,22 @@ def _has_base(thing: Any, module: str, name: str) -> bool:
     return any(base.__module__.startswith(module) and base.__name__ == name for base in kind.__mro__)
 
 
+def in_training(module: Any) -> list[str]:
+    """A note, where a torch module is in training mode and has layers that do something else then; else none."""
+    if not _is_torch(module):
+        return []
+    found = [f"{type(m).__name__} ({path})" if path else type(m).__name__ for path, m in module.named_modules()
+             if m.training and ("BatchNorm" in type(m).__name__ or _drops(m))]
+    return [f"in training mode: {', '.join(found)}. Call eval(), unless that is meant"] if found else []
+
+
+def _drops(module: Any) -> bool:
+    """Does it leave out numbers by chance?"""
+    names = ("p", "rate", "drop_prob") if "Drop" in type(module).__name__ else ("dropout",)
+    rates = [getattr(module, name, None) for name in names]
+    return any(isinstance(rate, (int, float)) and rate > 0 for rate in rates)
+
+
 class _policy:
     """New keras layers compute in the precision of the case."""
 
@@ -239,8 +262,6 @@ class _policy:
         self.dtype = dtype
 
     def __enter__(self) -> None:
-        import sys
-
         self.config = sys.modules["keras"].config if "keras" in sys.modules else None
         if self.config is not None:
             self.before = self.config.dtype_policy()
@@ -283,21 +304,75 @@ def _keras_paths(layer: Any, path: str = "", seen: frozenset = frozenset()) -> d
     return {p: found[p] for p in once.values()}
 
 
-Layout = tuple[str, Callable[[Any], Any]]                           # a path, and the array as it lies there
+class Place(NamedTuple):
+    """Where a weight lies: at a path, transposed for ".T", and of that some rows."""
+
+    path: str
+    turned: bool = False
+    cut: tuple[int, str, int] | None = None         # (a, ":", b) for [a:b]; (i, "/", n) for [i/n], of n equal parts
+
+    def rows(self, count: int) -> tuple[int, int]:
+        """The first row, and the one after the last, of so many.  Raises Broken."""
+        a, sign, b = self.cut or (0, ":", count)
+        if sign == "/" and (a >= b or count % b):
+            raise Broken("raised", f"{self.path} has {count} rows: there is no part {a} of {b} equal ones")
+        rows = (count // b * a, count // b * (a + 1)) if sign == "/" else (a, b)
+        if not rows[0] < rows[1] <= count:
+            raise Broken("raised", f"{self.path} has {count} rows: there are none from {rows[0]} to {rows[1]}")
+        return rows
 
 
-def _put(path: str, value: np.ndarray, paths: dict[str, Any], fixed: bool = False) -> Layout:
-    """Where a named weight goes, and how: as it is, transposed for ".T", without or with axes of one element."""
-    turned = path.endswith(".T")
-    path = path.removesuffix(".T")
-    if path not in paths:
-        raise Broken("raised", f"there is no weight {path}; there are {', '.join(paths) or 'none'}")
+def place_of(said: str) -> Place:
+    """The Place that is meant by "qkv.weight[0/3]", "qkv.weight.T[0:64]", "fc.weight.T", "fc.weight"."""
+    whole, cut = said, None
+    if found := re.fullmatch(r"(.+)\[(\d+)([:/])(\d+)\]", said):
+        whole, cut = found[1], (int(found[2]), found[3], int(found[4]))
+    return Place(whole.removesuffix(".T"), whole.endswith(".T"), cut)
+
+
+def _rest(path: str, places: list[Place], paths: dict[str, Any]) -> bool:
+    """Are there rows of a weight that no argument is put into?"""
+    mine = [place for place in places if place.path == path]
     shape = tuple(paths[path].shape)
-    came = value.shape[::-1] if turned else value.shape
-    if [n for n in came if n != 1] != [n for n in shape if n != 1]:
-        raise Broken("unsupported", f"{path} is {shape}, the case has {came}{': sizes are fixed' if fixed else ''}")
-    backwards = tuple(range(value.ndim))[::-1]
-    return path, lambda array: (_transposed(array, backwards) if turned else array).reshape(shape)
+    try:
+        count = shape[-1 if mine[0].turned else 0] if mine else 1
+        return count != len({row for place in mine for row in range(*place.rows(count))})
+    except Broken:
+        return False                                # said where a case is put in
+
+
+Layout = tuple[str, Callable[[Any, Any], Any]]      # a path, and (array, what lies there) as it is to lie there
+
+
+def _put(said: str, value: np.ndarray, paths: dict[str, Any], fixed: bool = False) -> Layout:
+    """Where a named weight goes, and how: whole or into some rows, as it is or transposed, without or with axes of one
+    element."""
+    place = place_of(said)
+    if place.path not in paths:
+        raise Broken("raised", f"there is no weight {place.path}; there are {', '.join(paths) or 'none'}")
+    lying = tuple(paths[place.path].shape)[::-1 if place.turned else 1]
+    backwards = tuple(range(len(lying)))[::-1]
+    first, end = place.rows(lying[0]) if lying else (0, 0)
+    shape = (end - first, *lying[1:]) if lying else ()
+    if [n for n in value.shape if n != 1] != [n for n in shape if n != 1]:
+        says = f"{said} is {shape}, the case has {value.shape}{': sizes are fixed' if fixed else ''}"
+        raise Broken("unsupported", says)
+
+    def lay(array: Any, held: Any) -> Any:
+        array = array.reshape(shape)
+        if place.cut is not None:
+            around = _transposed(held, backwards) if place.turned else held
+            array = _joined([around[:first], array, around[end:]])
+        return _transposed(array, backwards) if place.turned else array
+
+    return place.path, lay
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Arrays one after the other, along their first axis."""
+    if type(parts[0]).__module__.partition(".")[0] == "torch":
+        return sys.modules["torch"].cat(parts)
+    return sys.modules["keras"].ops.concatenate(parts)
 
 
 def _holding(value: np.ndarray, paths: dict[str, Any], used: set[str]) -> Layout | None:
@@ -317,8 +392,8 @@ def _holding(value: np.ndarray, paths: dict[str, Any], used: set[str]) -> Layout
     return found[0] if len(found) == 1 else None
 
 
-def _laid(order: tuple[int, ...], shape: tuple[int, ...]) -> Callable[[Any], Any]:
-    return lambda array: _transposed(array, order).reshape(shape)
+def _laid(order: tuple[int, ...], shape: tuple[int, ...]) -> Callable[[Any, Any], Any]:
+    return lambda array, held: _transposed(array, order).reshape(shape)
 
 
 def _values(weight: Any) -> np.ndarray:
@@ -353,7 +428,7 @@ def _functional_torch(module: Any, layouts: dict[str, Layout], dtype: str, frame
             state[path] = tensor.detach().to(device=framework.device, dtype=wanted, copy=True)
         for n, array in weights.items():
             path, lay = layouts[n]
-            state[path] = lay(array)
+            state[path] = lay(array, state[path])
         return torch.func.functional_call(module, state, tuple(args), keywords)
 
     return run
@@ -362,7 +437,9 @@ def _functional_torch(module: Any, layouts: dict[str, Layout], dtype: str, frame
 def _functional_keras(layer: Any, layouts: dict[str, Layout]) -> Callable:
     def run(args: list, keywords: dict[str, Any], weights: dict[str, Any]) -> Any:
         paths = _keras_paths(layer)
-        new = {id(paths[path]): lay(weights[n]) for n, (path, lay) in layouts.items()}
+        new: dict[int, Any] = {}
+        for n, (path, lay) in layouts.items():
+            new[id(paths[path])] = lay(weights[n], new.get(id(paths[path]), paths[path].value))
         trainable = [new.get(id(v), v.value) for v in layer.trainable_variables]
         fixed = [new.get(id(v), v.value) for v in layer.non_trainable_variables]
         return layer.stateless_call(trainable, fixed, *args, **keywords)[0]

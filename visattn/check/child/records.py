@@ -19,7 +19,8 @@ class Spec(NamedTuple):
     options: tuple[str, ...] = ()           # keyword-only
     required: tuple[str, ...] = ()          # those of them that have no default
     aliases: dict[str, Any] = {}            # user's name: operator's, or [operator's, [[its value, user's value], …]]
-    weights: dict[str, str] = {}            # argument: path of a weight in a module or layer, ".T" for its transpose
+    weights: dict[str, str] = {}            # argument: path of a weight in a module or layer, ".T" for its transpose,
+                                            # "[0/3]" for a third of it, "[0:64]" for rows
     seed: int = 0
     defaults: dict[str, Any] = {}           # of optional arguments and options
     outputs: tuple[str, ...] = ("y",)       # what the operator's formulas call each array of its output
@@ -57,3 +58,4 @@ class Answer(NamedTuple):
     dtypes: dict[str, str] = {}                             # of "y", "y1", "dq" …, as the framework calls them
     problems: tuple[Problem, ...] = ()
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()                             # on what was built for this call

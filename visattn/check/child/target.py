@@ -113,7 +113,8 @@ class Target:
                     problems.append(found._replace(kind="changing", says=f"the same call again: {found.says}"))
                     break
                 problems += [p for p in (*again.problems, *_changes(first, again)) if p not in problems]
-        return Answer(first.y, first.grads, first.inner, first.dtypes, tuple(problems), first.seconds)
+        return Answer(first.y, first.grads, first.inner, first.dtypes, tuple(problems), first.seconds,
+                      first.opened.notes)
 
     def _poison(self, returned: list[Any]) -> None:
         for array in returned:

@@ -194,7 +194,8 @@ def answer_from(table: Any) -> Answer:
     if not (type(seconds) in (int, float) and 0 <= seconds < math.inf):
         raise Forged("a time that is none")
     return Answer(y, grads, {text(k, 80): a for k, a in inner.items()}, _texts(table["dtypes"]),
-                  tuple(_problem(p) for p in _few(table["problems"])), float(seconds))
+                  tuple(_problem(p) for p in _few(table["problems"])), float(seconds),
+                  tuple(text(t) for t in _few(table["notes"])))
 
 
 def accepts_from(table: Any) -> Accepts:
