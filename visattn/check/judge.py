@@ -619,20 +619,20 @@ class _Check:
         explained = self.diagnoses[y.precision].explain(["y"], kinds=("mistake", "convention"))
         kept = dict.fromkeys(c for e in explained for c in e.changes if c.kind == "convention" and len(e.changes) == 2)
         before = vars(self).copy()
-        found: list[tuple[Change, list[Part], dict[str, Any]]] = []
+        found: list[tuple[Change, Suspect, list[Part], dict[str, Any]]] = []
         for convention in kept:
             again = [self._of_convention(part) for part in self._judge(changes.changed(self.op, convention))]
             if again[0].suspect is not None:
-                found.append((convention, again, vars(self).copy()))
+                found.append((convention, again[0].suspect, again, vars(self).copy()))
             vars(self).update(before)
         if not found:
             return judged
-        convention, again, state = max(found, key=lambda f: sum(part.verdict in RIGHT or part.consistent or
-                                                                part.suspect is not None for part in f[1]))
+        convention, suspect, again, state = max(found, key=lambda f: sum(
+            part.verdict in RIGHT or part.consistent or part.suspect is not None for part in f[2]))
         vars(self).update(state)
-        others = tuple(f"{name} and {c.name}" for c, parts, _ in found if c is not convention
-                       for name in (" and ".join(parts[0].suspect.names), *parts[0].suspect.rivals))
-        suspect = again[0].suspect._replace(rivals=(*again[0].suspect.rivals, *others))
+        others = tuple(f"{name} and {c.name}" for c, other, *_ in found if c is not convention
+                       for name in (" and ".join(other.names), *other.rivals))
+        suspect = suspect._replace(rivals=(*suspect.rivals, *others))
         self.findings.append(Finding("convention", f"Beside the mistake, this is how {convention.by} does it. "
                                      f"{convention.says}", convention.name))
         return [again[0]._replace(suspect=suspect), *again[1:]]
