@@ -41,8 +41,9 @@ notebooks: $(VENV)/.notebooks           ## build and execute the notebooks from 
 notebooks-check: $(VENV)/.notebooks     ## are the notebooks current, and do they run?  writes nothing
 	$(BIN)/python lessons/build.py --check
 
-lab: $(VENV)/.notebooks                 ## open the notebooks
-	$(BIN)/jupyter lab notebooks
+lab: $(VENV)/.notebooks                 ## open a workspace of your own: the notebooks, and exercises to hand in
+	$(BIN)/visattn assignment lab workspace
+	$(BIN)/jupyter lab workspace
 
 bench: $(VENV)/.test $(VENV)/.peers     ## speed, as ratios to torch taken in one run
 	$(BIN)/python benchmarks/run.py

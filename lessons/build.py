@@ -6,9 +6,9 @@
     python lessons/build.py --check         execute everything, write nothing; exit status 1 where something is stale
 
 In a lesson a block that opens with ```python path/to/module.py:name is a quotation: exactly the source of that
-function, which the notebook shows from the installed package; ```cpp path/to/file.cu:name is that of a kernel.  One that
-opens with ```python exercise:operator has the stubs of that operator, to be filled in.  It, and every other ```python
-block, is a cell of the notebook.  A picture on the line after an example,
+function, which the notebook shows from the installed package; ```cpp path/to/file.cu:name is that of a kernel.  A block
+that opens with ```python exercise:operator has the stubs of that operator, to be filled in.  It and every other
+```python block, an example, are cells of the notebook.  A picture on the line after an example,
 ![words](figures/name.png), is the figure which that cell draws: the notebook draws it itself, so there the line is
 left out.
 """

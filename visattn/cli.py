@@ -31,8 +31,10 @@ LATER = {                                               # sub-apps, loaded when 
     "check": "visattn.check.command:check",
     "vectors": "visattn.check.command:vectors",
     "mutate": "visattn.check.mutate_command:mutate",
+    "assignment": "visattn.assignment.command:assignment",
+    "progress": "visattn.assignment.command:progress",
 }
-ORDER = ["demo", "check", "verify", "ops", "train", "show", "mutate", "vectors", "doctor"]
+ORDER = ["demo", "check", "verify", "ops", "train", "show", "assignment", "progress", "mutate", "vectors", "doctor"]
 
 
 class Commands(typer.core.TyperGroup):

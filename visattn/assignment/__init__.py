@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from visattn.assignment.expect import attempt, expect, same, variant
+    from visattn.assignment.cells import attempt, expect, same, variant
 
 __all__ = ["attempt", "expect", "same", "variant"]
 
@@ -21,9 +21,7 @@ __all__ = ["attempt", "expect", "same", "variant"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"{__name__} has no {name!r}; it has {', '.join(__all__)}")
-    value = getattr(import_module(f"{__name__}.expect"), name)
-    globals()[name] = value                         # the function, where the import had put its module
-    return value
+    return getattr(import_module(f"{__name__}.cells"), name)
 
 
 def __dir__() -> list[str]:

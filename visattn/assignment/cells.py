@@ -11,7 +11,6 @@ visattn's own operators.
 import contextlib
 import functools
 import inspect
-import io
 import os
 import sys
 import textwrap
@@ -32,6 +31,7 @@ from visattn.check.verdicts import Report
 
 KEY, KEY_FILE = "VISATTN_KEY", "visattn.key"            # from which hidden numbers are drawn, where there is one
 REFERENCES = str(Path(ops.__file__).parent)
+ALONE = "solution"                                      # in whose name the instructor's own copy is run
 KEPT = 8                                                # reports, so that the next cell need not ask the same again
 
 
@@ -55,6 +55,7 @@ def expect(op: str, what: str, *functions: Callable[..., Any], mine: dict[str, A
 
     Returns nothing: a graded cell whose last line is a number would be taken for a score.
     """
+    __tracebackhide__ = True                            # pytest shows the test's line, and what is wrong
     test, module = exercise.test_of(op, what), getattr(ops, op)
     own = (mine or {}).get(op)
     report = None
@@ -85,7 +86,12 @@ def attempt(op: str, forward: Callable[..., Any], backward: Callable[..., Any] |
 
 
 def variant(assignment: str, student: str, names: list[str]) -> dict[str, dict[str, Any]]:
-    """The variant of a student for each operator, shown as a table.  Raises ValueError where no student is named."""
+    """The variant of a student for each operator, shown as a table.
+
+    Raises ValueError where no student is named; beside the instructor's key, this is then the solution's.
+    """
+    if not student.strip() and key():
+        student = ALONE
     mine = variants.of(assignment, student, names)
     lines = [f"| {op} | {what} | {how} |" for op in names for what, how in variants.told(op, mine[op])]
     text = "\n".join([f"What holds for {student.strip()}:", "", "| operator | | |", "|---|---|---|", *lines])
@@ -105,16 +111,16 @@ def reported(op: str, forward: Callable[..., Any], backward: Callable[..., Any] 
              own: dict[str, Any] | None, allowed: Iterable[str] = ()) -> Report:
     """The checker's report on two functions of a notebook; kept until one of them, or what they call, is another."""
     seed, own = seed_of(), own or {"options": {}, "axes": {}}
-    key = (op, seed, repr(own), fingerprint(forward), fingerprint(backward))
-    if key not in _reports:
+    asked = (op, seed, repr(own), fingerprint(forward), fingerprint(backward))
+    if asked not in _reports:
         while len(_reports) >= KEPT:
             _reports.pop(next(iter(_reports)))
         f, b = guarded(forward, allowed), None if backward is None else guarded(backward, allowed)
         f, b = variants.adapted(exercise.source.of(getattr(ops, op)).forward.arguments, own["axes"], f, b)
         with quiet():
-            _reports[key] = judge.run(op, f, b, framework="numpy", precision=judging.PRECISION, seed=seed,
+            _reports[asked] = judge.run(op, f, b, framework="numpy", precision=judging.PRECISION, seed=seed,
                                       options=own["options"])
-    return _reports[key]
+    return _reports[asked]
 
 
 _reports: dict[Any, Report] = {}
@@ -163,11 +169,50 @@ def guarded(function: Callable[..., Any], allowed: Iterable[str] = ()) -> Callab
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """What is printed or warned about in here goes nowhere."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"), contextlib.redirect_stdout(io.StringIO()), \
-            contextlib.redirect_stderr(io.StringIO()):
+    """What is printed or warned about in here goes nowhere: by print, by a logger that was made before, by a library in
+    C, or by a process that is started."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"), contextlib.ExitStack() as silent:
         warnings.simplefilter("ignore")
+        for stream in {id(s): s for s in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)}.values():
+            silent.enter_context(_unwritten(stream))
+        for descriptor in (1, 2):
+            silent.enter_context(_nowhere(descriptor))
         yield
+
+
+@contextlib.contextmanager
+def _unwritten(stream: Any) -> Iterator[None]:
+    """The same object, which loggers may hold, writes nothing."""
+    try:
+        stream.flush()
+        before = vars(stream).get("write")
+        stream.write = len
+    except (AttributeError, TypeError, ValueError, OSError):        # there is none, or it is closed
+        yield
+        return
+    try:
+        yield
+    finally:
+        vars(stream).pop("write", None)
+        if before is not None:
+            stream.write = before
+
+
+@contextlib.contextmanager
+def _nowhere(descriptor: int) -> Iterator[None]:
+    try:
+        kept = os.dup(descriptor)
+    except OSError:                                                 # it is closed
+        yield
+        return
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, descriptor)
+        os.close(null)
+        yield
+    finally:
+        os.dup2(kept, descriptor)
+        os.close(kept)
 
 
 def fingerprint(function: Any) -> Any:
@@ -200,12 +245,17 @@ def _filled(cell: Any) -> bool:
 
 def seed_of() -> int:
     """The seed of all cases: from the instructor's key, where it is at hand, else 0."""
-    key = os.environ.get(KEY, "")
-    for folder in (Path.cwd(), *Path.cwd().parents) if not key else ():
+    return seed_from(key())
+
+
+def key() -> str:
+    """The instructor's key: in the environment, or in a file of this folder or of one above; "" for students."""
+    found = os.environ.get(KEY, "")
+    for folder in (Path.cwd(), *Path.cwd().parents) if not found else ():
         with contextlib.suppress(OSError):
-            key = (folder / KEY_FILE).read_text(encoding="utf-8").strip()
+            found = (folder / KEY_FILE).read_text(encoding="utf-8").strip()
             break
-    return seed_from(key)
+    return found
 
 
 def seed_from(key: str) -> int:
@@ -236,6 +286,7 @@ def same(name: str, data: str, *functions: Callable[..., Any]) -> None:
     """Pass if functions give the stored results of an instructor's own operator, within their bounds."""
     from visattn.assignment import own
 
+    __tracebackhide__ = True
     with quiet():
         found = own.compared(name, data, [guarded(f) for f in functions])
     if found:

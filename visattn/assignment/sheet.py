@@ -17,7 +17,6 @@ SETUP = """import numpy as np
 from typing import NamedTuple
 from visattn.assignment import expect"""
 STUDENT = 'student = ""'
-ALONE = "solution"                                      # in whose name the instructor's own copy is made
 
 
 def of_operators(name: str, names: Sequence[str], *, parts: Sequence[str] = ("forward", "backward"),

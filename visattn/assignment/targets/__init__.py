@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from visattn.assignment import records, source
+from visattn.assignment.cells import KEY_FILE
 from visattn.assignment.records import Sheet
 
 TARGETS = ("plain", "nbgrader", "otter", "pytest")
 STUDENT, INSTRUCTOR = "student", "instructor"
-KEY_FILE = "visattn.key"                            # where `expect` looks for the key, from its own folder upwards
 
 
 def write(sheet: Sheet, folder: str | Path, target: str = "plain", force: bool = False) -> list[Path]:
