@@ -56,12 +56,13 @@ def test_what_students_get_has_neither_solutions_nor_hidden_tests_nor_the_key(ta
 
 @pytest.mark.parametrize("name", dir(ops))
 def test_no_eight_tokens_of_a_solution_reach_students(name):
-    for parts in (("forward", "backward", "derivation"), ("forward", "backward"), ("backward",)):
+    for parts, kinds in ((("forward", "backward", "derivation"), targets.TARGETS),
+                         (("forward", "backward"), ("plain",)), (("backward",), ("plain", "pytest"))):
         try:
             one = sheet.of_operators("hw1", [name], parts=parts)
         except ValueError:                              # its backward is no list of assignments
             continue
-        for target in targets.TARGETS:
+        for target in kinds:
             made = targets.files(one, target)           # refuses by itself where a text tells one
             answers = {cell.name for cell in one.cells if cell.kind == "answer"}
             kept = [targets.leaks(one, path, text).keys() for path, text in made.items() if "instructor/" in path]

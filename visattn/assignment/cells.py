@@ -171,7 +171,7 @@ def guarded(function: Callable[..., Any], allowed: Iterable[str] = ()) -> Callab
 def quiet() -> Iterator[None]:
     """What is printed or warned about in here goes nowhere: by print, by a logger that was made before, by a library in
     C, or by a process that is started."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"), contextlib.ExitStack() as silent:
+    with warnings.catch_warnings(record=True), np.errstate(all="ignore"), contextlib.ExitStack() as silent:
         warnings.simplefilter("ignore")
         for stream in {id(s): s for s in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)}.values():
             silent.enter_context(_unwritten(stream))
