@@ -71,6 +71,24 @@ def test_somebody_else_s_answer_is_wrong():
     assert not {o.test: o.passed for o in copied.outcomes}["attention_output"]
 
 
+def test_the_shapes_of_an_example_differ_between_students():
+    shapes = set()
+    for student in ("ada", "emmy", "sofya", "maryam"):
+        mine = variants.of("hw1", student, ["attention"])["attention"]
+        args, _, y = variants.example("attention", mine)
+        q, k, v, o = (variants.moved(mine["axes"], name, a, -1) for name, a in [*[*args.items()][:3], ("y", y)])
+        assert (q.shape[-1], k.shape[-2], v.shape[-1]) == (k.shape[-1], v.shape[-2], o.shape[-1])
+        shapes.add(q.shape)
+    assert len(shapes) > 1
+
+
+def test_every_operator_has_an_example_in_every_variant(operator):
+    name = operator.__name__.rpartition(".")[2]
+    for student in ("ada", "emmy", "sofya"):
+        _, _, y = variants.example(name, variants.of("hw1", student, [name])[name])
+        assert y is not None
+
+
 def test_a_variant_is_told_with_the_shapes_of_an_example():
     mine = variants.of("hw1", "ada", ["squeeze_excite"])["squeeze_excite"]
     told = dict(variants.told("squeeze_excite", mine))

@@ -10,7 +10,6 @@ reference is the same for all: an answer is called through `adapted`, which move
 
 import functools
 import inspect
-import itertools
 import typing
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -114,19 +113,37 @@ def told(op: str, variant: dict[str, Any]) -> list[tuple[str, str]]:
 
 def example(op: str, variant: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], Any]:
     """(arguments, options that are still arguments, the right output) of an example in a student's order of axes."""
-    module = getattr(ops, op)
-    for attempt in itertools.count():
-        drawn, options = module.example(Integers(variant["seed"], op, attempt))
-        drawn = tuple(drawn)
-        options = {k: v for k, v in options.items() if k not in variant["options"]}
-        try:
-            y, _ = module.forward(*drawn, **options, **variant["options"])
-            break
-        except (TypeError, ValueError):
-            if attempt > 7:
-                raise
+    module, rng = getattr(ops, op), Integers(variant["seed"], op)
+    drawn, options = module.example(rng)
+    drawn, options = tuple(drawn), {k: v for k, v in options.items() if k not in variant["options"]}
+    try:
+        other = resized(module, drawn, options, rng)
+        y, _ = module.forward(*other[0], **other[1], **variant["options"])
+        drawn, options = other
+    except (TypeError, ValueError):                                 # not every size goes with every option
+        y, _ = module.forward(*drawn, **options, **variant["options"])
     args = {n: moved(variant["axes"], n, a, 1) for n, a in zip(arguments_of(module), drawn) if a is not None}
     return args, options, moved(variant["axes"], "y", y, 1)
+
+
+def resized(op: ModuleType, args: tuple[Any, ...], options: dict[str, Any],
+            rng: Integers) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """An example with axes of other sizes, up to two longer: what is longer begins again."""
+    sizes: dict[str, int] = {}
+    parameters = inspect.signature(op.forward).parameters
+
+    def grown(name: str, a: Any) -> Any:
+        if not hasattr(a, "shape"):
+            return a
+        axes = [axis.lstrip("#") for axis in batch_axes(parameters[name].annotation)]
+        for i, axis in enumerate(reversed(axes), 1):
+            if len(axis) == 1 and axis.isalpha() and i <= a.ndim and a.shape[-i] > 1:
+                n = sizes.setdefault(axis, a.shape[-i] + rng.integers(3))
+                a = a.take(np.arange(n) % a.shape[-i], axis=-i)
+        return a
+
+    return (tuple(grown(n, a) for n, a in zip(arguments_of(op), args)),
+            {name: grown(name, value) for name, value in options.items()})
 
 
 def moved(axes: dict[str, list[int]], name: str, a: Any, way: int) -> Any:
