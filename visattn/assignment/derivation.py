@@ -315,13 +315,13 @@ def judge(op: ModuleType, written: Derivation, call: Callable[[str, dict[str, An
             except Exception as error:
                 found[line.name] = found[line.name] or " ".join(str(error).split()) or type(error).__name__
             else:
-                found[line.name] = found[line.name] or _differs(line.name, mine, right.lines[line.name])
+                found[line.name] = found[line.name] or differs(line.name, mine, right.lines[line.name])
             values[line.name] = right.lines[line.name].value
     written_ones = {line.name for line in written.lines}
     return {name: says if name in written_ones else f"there is no line {name} = …" for name, says in found.items()}
 
 
-def _differs(name: str, mine: Any, exact: Within) -> str:
+def differs(name: str, mine: Any, exact: Within) -> str:
     """Where a line's value is not right, in words; "" where it is."""
     try:
         mine = np.asarray(mine, float)

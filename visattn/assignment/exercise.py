@@ -144,7 +144,7 @@ def about(op: ModuleType, number: int) -> str:
     """The heading and the introduction of an operator: what a lesson says before it quotes it, or its docstring."""
     entry = catalogue.describe(op)
     heading = f"## {number}. {entry.name.replace('_', ' ').capitalize()}"
-    formulas = "\n\n".join(_paragraphs(op.__doc__ or "")[2 if entry.paper else 1:])
+    formulas = "\n\n".join(_paragraphs(_docstring(op))[2 if entry.paper else 1:])
     told = lesson(entry.name)
     parts = [heading, entry.claim, entry.paper]
     if told:
@@ -152,12 +152,18 @@ def about(op: ModuleType, number: int) -> str:
     return "\n\n".join(filter(None, [*parts, formulas]))
 
 
-def _paragraphs(text: str) -> list[str]:
-    """A docstring in Markdown: what is indented is shown as it stands."""
+def _docstring(op: ModuleType) -> str:
+    """A module's docstring as it stands: Python, or inspect, may take away the indentation that all its lines share."""
+    import ast
     import inspect
 
+    return ast.get_docstring(ast.parse(inspect.getsource(op)), clean=False) or ""
+
+
+def _paragraphs(text: str) -> list[str]:
+    """A docstring in Markdown: what is indented is shown as it stands."""
     found: list[str] = []
-    for paragraph in inspect.cleandoc(text).split("\n\n"):
+    for paragraph in text.strip().split("\n\n"):
         indented = all(line.startswith("    ") for line in paragraph.splitlines() if line)
         if indented and paragraph.strip():
             paragraph = "\n".join(line[4:] for line in paragraph.splitlines())

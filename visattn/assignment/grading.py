@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from visattn.assignment import derivation, judging, source, variants
+from visattn.assignment import coded, derivation, judging, source, variants
 from visattn.assignment.expect import seed_from
 from visattn.assignment.judging import Outcome
 from visattn.assignment.records import Sheet, Test
@@ -148,4 +148,5 @@ def _lines(op: ModuleType, text: str, code: str, file: Path, seed: int, limits: 
 
 def _by_code(test: Test, submission: Submission, limits: Limits, sheet: Sheet) -> Outcome:
     """A test that is code of the instructor's, run beside the answer, in its process."""
-    raise NotImplementedError
+    text = next(cell.source for cell in sheet.cells if cell.name == test.name)
+    return coded.outcome(test, text, f"{HEAD}\n{submission.code}\n", limits)
