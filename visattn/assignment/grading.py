@@ -4,25 +4,29 @@
     result.points, result.outcomes
 
 The code runs in a process that is shut in, as `visattn check` runs any file; right answers are computed here.  An
-exercise is judged twice, forward alone and with its gradient, as the cells of a notebook do it.
+exercise is judged twice, forward alone and with its gradient, as the cells of a notebook do it, in one process.
 """
 
+import contextlib
 import inspect
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from visattn.assignment import coded, derivation, judging, source, variants
-from visattn.assignment.expect import seed_from
+from visattn.assignment.cells import seed_from
 from visattn.assignment.judging import Outcome
 from visattn.assignment.records import Sheet, Test
 from visattn.assignment.sheet import functions_of, reference, tests_of, variant_of
 from visattn.check import judge, runner
 from visattn.check.child.limits import Limits
-from visattn.check.child.records import Spec
+from visattn.check.child.records import Answer, Spec
+from visattn.check.names import spec_of
+from visattn.check.runner import Runner
 from visattn.check.verdicts import Report
 
 # Answers are NumPy on small arrays: what takes longer than this hangs.
@@ -43,6 +47,7 @@ class Submission(NamedTuple):
     notes: tuple[str, ...] = ()             # what was repaired, and what could not be read
     written: dict[str, str] = {}            # answers in words, by the cell's name
     problem: str = ""                       # why nothing can be graded; "" = it can
+    variant: str = ""                       # another way to say the student's name, that its variant is of
 
 
 class Result(NamedTuple):
@@ -81,24 +86,38 @@ def _exercise(sheet: Sheet, name: str, tests: list[Test], submission: Submission
     """The outcomes of one exercise's tests."""
     if name not in sheet.ops:
         return [_by_code(test, submission, limits, sheet) for test in tests], None
-    op, mine = reference(sheet, name), variant_of(sheet, submission.student)
+    op, mine = reference(sheet, name), variant_of(sheet, submission.variant or submission.student)
     seed, fixed = seed_from(sheet.key), tuple(mine.get(name, {}).get("options", ()))
     called = functions_of(name)
-    with tempfile.TemporaryDirectory(prefix="visattn-graded-") as folder:
+    own = mine.get(name)
+    with tempfile.TemporaryDirectory(prefix="visattn-graded-") as folder, contextlib.ExitStack() as opened:
         file = Path(folder, "answers.py")
         text = f"{HEAD}\nmine = {mine!r}\n\n{submission.code}\n"
-        reports: dict[bool, Report] = {}
 
+        @cache
+        def launched(*functions: str) -> Runner:
+            """The process of an answer's functions."""
+            file.write_text(text + _entry([called[f] for f in functions], op, own), encoding="utf-8")
+            spec = spec_of(op, file=str(file), name="answer_forward", framework="numpy", seed=seed,
+                           backward="answer_backward" if len(functions) > 1 else "")
+            spec = spec._replace(required=tuple(key for key in spec.required if key not in fixed))
+            return opened.enter_context(runner.launch(spec, limits._replace(total=2 * limits.total)))
+
+        def called_as(with_gradient: bool) -> Runner:
+            """Both reports come from one process, unless only forward can be called."""
+            if not any(test.part != "y" for test in tests):
+                return launched("forward")
+            both = launched("forward", "backward")
+            if with_gradient:
+                return both
+            return _Forward(both) if both.accepts.gradient or both.ended else launched("forward")
+
+        @cache
         def report(with_gradient: bool) -> Report:
             """The checker's report on forward alone, or with its gradient."""
-            if with_gradient not in reports:
-                functions = [called["forward"], *([called["backward"]] if with_gradient else [])]
-                file.write_text(text + _entry(functions, op, mine.get(name)), encoding="utf-8")
-                reports[with_gradient] = judge.run(
-                    op, file=str(file), name="answer_forward", framework="numpy", precision=judging.PRECISION,
-                    backward_name="answer_backward" if with_gradient else "", seed=seed, limits=limits,
-                    options=mine.get(name, {}).get("options"))
-            return reports[with_gradient]
+            found = judge.run(op, runner=called_as(with_gradient), framework="numpy", precision=judging.PRECISION,
+                              seed=seed, options=own and own["options"])
+            return found._replace(implementation=called["forward"])
 
         found = []
         lines = {test.part for test in tests if test.group == "line"}
@@ -108,7 +127,21 @@ def _exercise(sheet: Sheet, name: str, tests: list[Test], submission: Submission
                 found.append(Outcome(test.name, not right[test.part], right[test.part] or "right"))
             else:
                 found.append(judging.outcome(test, op, report(test.part != "y"), fixed))
-        return found, reports.get(True, reports.get(False))
+        judged = [report(with_gradient) for with_gradient in (True, False)
+                  if any((test.part != "y") is with_gradient for test in tests if test.group != "line")]
+        return found, judged[0] if judged else None
+
+
+class _Forward(Runner):
+    """A function that has a gradient, called without."""
+
+    def __init__(self, whole: Runner) -> None:
+        self.whole, self.isolation = whole, whole.isolation
+        self.accepts = whole.accepts._replace(gradient="")
+
+    def call(self, args: dict[str, Any], options: dict[str, Any], dy: Any, *, dtype: str, layout: str = "contiguous",
+             repeat: int = 2) -> Answer:
+        return self.whole.call(args, options, None, dtype=dtype, layout=layout, repeat=repeat)
 
 
 def _entry(functions: list[str], op: ModuleType, own: dict[str, Any] | None) -> str:

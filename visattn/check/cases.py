@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from visattn import tree
-from visattn.check import changes
+from visattn.check import changes, memory
 from visattn.check.precision import Precision, nearest
 from visattn.check.precision import precision as named
 
@@ -43,14 +43,17 @@ class Case(NamedTuple):
 def cases(op: ModuleType, precision: str | Precision = "float32", seed: int = 0,
           names: Iterable[str] | None = None) -> list[Case]:
     """All cases of an operator in one precision, or those of these names; LookupError for a name that is none."""
-    p = named(precision)
+    return list(_cases(op, named(precision), seed, None if names is None else tuple(names)))
+
+
+@memory.remembered(lambda op, p, seed, names: (memory.key_of(op), p, seed, names))
+def _cases(op: ModuleType, p: Precision, seed: int, names: tuple[str, ...] | None) -> tuple[Case, ...]:
     makers = general(op) | {maker.__name__: maker for maker in own(op)}
-    chosen = list(makers) if names is None else list(names)
-    for name in chosen:
+    for name in names or ():
         if name not in makers:
             raise LookupError(f"{name_of(op)} has no case {name!r}; it has {', '.join(makers)}")
-    made = (make(op, makers[name], name, p, seed) for name in chosen)
-    return [case for case in made if case is not None]
+    made = (make(op, makers[name], name, p, seed) for name in (makers if names is None else names))
+    return memory.unwritable(tuple(case for case in made if case is not None))
 
 
 def own(op: ModuleType) -> list[Callable[..., Any]]:

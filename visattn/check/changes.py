@@ -16,6 +16,7 @@ from types import CodeType, ModuleType
 from typing import Literal, NamedTuple
 
 from visattn import catalogue
+from visattn.check import memory
 
 Kind = Literal["mistake", "convention", "equal", "plain"]
 
@@ -100,6 +101,7 @@ def _direct(module: ModuleType) -> list[tuple[str, ModuleType]]:
             if isinstance(value, ModuleType) and value.__name__.startswith(("visattn.ops.", "visattn.models."))]
 
 
+@memory.remembered(lambda op, *changes: (memory.key_of(op), changes))
 def changed(op: ModuleType, *changes: Change) -> ModuleType:
     """A copy of the operator with these changes in it, or in the operators that it calls; the original stays.
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from visattn import tree
-from visattn.check import changes, tolerance
+from visattn.check import changes, memory, tolerance
 from visattn.check.cases import Case
 from visattn.check.changes import Change
 from visattn.check.compare import compare
@@ -103,6 +103,12 @@ class Tried:
     @cached_property
     def _y(self) -> list[np.ndarray]:
         return arrays(self._forward[0])
+
+
+@memory.remembered(lambda op, case, p: (memory.key_of(op), memory.digest(case.args, case.options, case.dy), p.dtype))
+def tried(op: Any, case: Case, p: Precision) -> Tried:
+    """What an operator gives in a case."""
+    return Tried(op, case, p)
 
 
 def arrays(t: Any) -> list[np.ndarray]:
@@ -214,7 +220,8 @@ class Diagnosis:
         """What these changes give in a case."""
         key = some, s.case.name
         if key not in self._tried:
-            self._tried[key] = Tried(self.changed(some), s.case, self.p)
+            of = tried if len(some) < 2 else Tried              # pairs are many, and each is tried once
+            self._tried[key] = of(self.changed(some), s.case, self.p)
         return self._tried[key]
 
     def changed(self, some: Changes) -> ModuleType:

@@ -58,6 +58,7 @@ class Runner:
 
     accepts = Accepts()
     isolation: tuple[str, ...] = ()
+    ended: Problem | None = None                    # why it can answer no more
 
     def call(self, args: dict[str, np.ndarray], options: dict[str, Any], dy: list[np.ndarray] | None, *, dtype: str,
              layout: str = "contiguous", repeat: int = 2) -> Answer:
@@ -143,7 +144,6 @@ class _Child(Runner):
 
     def __init__(self, spec: Spec, limits: Limits, layers: tuple[str, ...]):
         self.limits, self.spent, self.calls = limits, 0.0, 0
-        self.ended: Problem | None = None
         self.temporary = tempfile.mkdtemp(prefix="visattn-")
         try:
             settings = _settings(spec, limits, layers, self.temporary)

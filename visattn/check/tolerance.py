@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from visattn import tree
-from visattn.check import changes
+from visattn.check import changes, memory
 from visattn.check.error_rules import Bounded
 from visattn.check.precision import Precision, nearest
 from visattn.check.precision import precision as named
@@ -62,16 +62,23 @@ def bounds(op: Any, args: Sequence[Any], options: dict[str, Any] | None = None, 
     p = named(precision)
     if accumulate is not None:
         p = p.accumulating(named(accumulate).stored)
+    return _bounds(op, args, options or {}, dy, p, all_ways)
+
+
+@memory.remembered(lambda op, args, options, dy, p, all_ways: (memory.key_of(op), memory.digest(args, options, dy), p,
+                                                               all_ways))
+def _bounds(op: Any, args: Sequence[Any], options: dict[str, Any], dy: Any, p: Precision, all_ways: bool) -> Bounds:
     with np.errstate(all="ignore"):
-        y, grads = _values(op, args, options or {}, dy)
+        y, grads = _values(op, args, options, dy)
     ways = _ways(op) if isinstance(op, ModuleType) else (op,)
     for i, way in enumerate(ways if all_ways else ways[:1]):
-        near_y, near_grads = _run(way, args, options or {}, dy, p)
+        near_y, near_grads = _run(way, args, options, dy, p)
         y = [_wider(one, other, i) for one, other in zip(y, near_y, strict=True)]
         grads = {name: [_wider(one, other, i) for one, other in zip(leaves, near_grads[name], strict=True)]
                  for name, leaves in grads.items()}
-    return Bounds([_stored(leaf, p) for leaf in y],
-                  {name: [_stored(leaf, p) for leaf in leaves] for name, leaves in grads.items()}, p)
+    return memory.unwritable(Bounds(
+        [_stored(leaf, p) for leaf in y],
+        {name: [_stored(leaf, p) for leaf in leaves] for name, leaves in grads.items()}, p))
 
 
 def _values(op: Any, args: Sequence[Any], options: dict[str, Any], dy: Any) -> Any:
