@@ -164,7 +164,7 @@ class Direct:
 @contextmanager
 def without_doors() -> Iterator[None]:
     """Operators take numbers of any precision."""
-    before, _contract._check = _contract._check, lambda signature, arguments: None
+    before, _contract._check = _contract._check, lambda *given: None
     try:
         yield
     finally:

@@ -246,3 +246,15 @@ def test_an_unknown_mistake_beside_a_convention_stays_unknown(name, convention):
     report = run(name, *with_output(wrong(getattr(ops, name), convention), nearly))
     assert report.parts[0].suspect is None
     assert [f for f in report.findings if f.name == "convention"] == []
+
+
+@pytest.mark.parametrize("mistake", [None, "mask_ignored"])
+def test_nothing_is_named_for_gradients_that_never_came(mistake):
+    op = wrong(ops.additive, mistake) if mistake else ops.additive
+
+    def backward(do, cache):
+        raise RuntimeError("not yet")
+
+    report = run("additive", op.forward, backward)
+    assert {part.name: part.suspect for part in report.parts[1:]} == dict.fromkeys(
+        ("dq", "dk", "dv", "dwa", "dua", "dva", "db"))

@@ -393,8 +393,9 @@ class _Check:
 
     def _explained(self, part: Part, kind: str) -> Part:
         """A part that was not answered as promised, and the mistake that would not be, in the same way."""
-        if kind not in ("raised", "shape") or not any(s.parts for s in self.seen[part.precision]):
-            return part
+        alike = {"y"} if part.name == "y" else {name for *_, name in self.compared} - {"y"}
+        if kind not in ("raised", "shape") or not any(alike & s.parts.keys() for s in self.seen[part.precision]):
+            return part                                 # that all raises is no evidence of anything
         found = self._explain(part.name, part.precision)
         if not found:
             return part
