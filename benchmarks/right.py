@@ -300,12 +300,14 @@ def table(save: Annotated[Path | None, typer.Option(help="A JSON file for the ro
 
 
 def counted() -> dict[str, Any]:
-    """All that was kept, added up: a row for each operator and precision, the totals, and what is not explained."""
+    """All that was kept, added up: a row for each operator and precision, the totals, and what is not explained.
+
+    What was done twice, by itself and in a run of more functions, counts once."""
     from implementations.findings import FINDINGS, covering
 
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     by_finding = {f.name: {"says": f.says, "rejected": 0, "largest": 0.0, "precisions": set()} for f in FINDINGS}
-    unexplained, conventions, untaken, ran = [], 0, {}, set()
+    unexplained, conventions, untaken, ran, seen = [], 0, {}, set(), set()
     for d in kept():
         row = rows.setdefault((d["op"], d["precision"]), {
             "op": d["op"], "precision": d["precision"], "functions": set(), "seeds": set(), "seeds_of_jax": set(),
@@ -313,6 +315,9 @@ def counted() -> dict[str, Any]:
         for kind in d["frameworks"].split(","):
             row["seeds_of_jax" if kind == "jax" else "seeds"].add(d["seed"])
         for name, r in d["results"].items():
+            if (judged := (d["op"], d["precision"], d["seed"], name)) in seen:
+                continue
+            seen.add(judged)
             if r["cases"]:
                 row["functions"].add(name)
                 ran.add((d["op"], name))

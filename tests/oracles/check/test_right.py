@@ -85,6 +85,16 @@ def test_jax_and_the_others_share_the_bounds_of_a_case_and_give_the_same_as_apar
     assert together.keys() == {"torch_written", "jax_written"}
 
 
+def test_what_was_done_twice_counts_once(right, monkeypatch):
+    op = catalogue.select(["merge"])[0]
+    one, more = (right.evaluate(op, "float32", 0, "eager", pattern) for pattern in ("torch_written", "torch_*"))
+    monkeypatch.setattr(right, "kept", lambda: [more])
+    alone = right.counted()
+    monkeypatch.setattr(right, "kept", lambda: [one, more])
+    assert right.counted() == alone
+    assert alone["totals"]["calls"] > sum(r["cases"] for r in one["results"].values())
+
+
 @pytest.mark.parametrize(("implemented", "name", "precision", "verdict", "says"), [
     ("layernorm", "torch_layer_norm", "bfloat16", "precision", "sums are kept in"),
     ("hard_swish", "torch_hardsigmoid", "float64", "wrong", "a constant of too few digits")])
