@@ -45,12 +45,13 @@ class Text(NamedTuple):
     backward: Function
 
 
-def of(op: ModuleType, fixed: tuple[str, ...] | None = None) -> Text:
+def of(op: ModuleType, fixed: tuple[str, ...] | None = None, text: str = "") -> Text:
     """The text of an operator, its parts called by the names that they have in an assignment.
 
     fixed   options that are not arguments, because they are in a dict `mine`, with the order of axes; None: all are
+    text    another text of its file, such as one with a mistake
     """
-    module = Module.of(op.__name__)
+    module = Module(op.__name__, text) if text else Module.of(op.__name__)
     kept = [name for name in ("Params", "Cache") if name in module.nodes and (name == "Cache" or module.uses(name))]
     records = "\n\n\n".join(_record(module, name) for name in kept)
     forward, backward = (_function(module, name) for name in ("forward", "backward"))
@@ -125,11 +126,11 @@ def _raw_runs(text: str) -> set[tuple[str, ...]]:
 class Module:
     """The definitions of one file of operators, and what is called by which name in it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, text: str = "") -> None:
         self.name = name
         self.short = name.rpartition(".")[2]
         self.is_operator = not self.short.startswith("_")
-        self.lines = inspect.getsource(import_module(name)).splitlines()
+        self.lines = (text or inspect.getsource(import_module(name))).splitlines()
         tree = ast.parse("\n".join(self.lines))
         self.nodes: dict[str, ast.stmt] = {}
         self.imports: dict[str, str] = {}                   # local name: the line that imports it

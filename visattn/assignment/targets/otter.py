@@ -52,7 +52,7 @@ def original(sheet: Sheet, say: Texts) -> Iterator[Any]:
     yield _raw("assignment", "# ASSIGNMENT CONFIG",
                {"name": sheet.name, "requirements": ["visattn"], "export_cell": False, "autograder_files": [KEY_FILE],
                 "tests": {"ok_format": False}, "generate": {"show_stdout": False, "show_hidden": False}})
-    for cells in _grouped(sheet):
+    for cells in grouped(sheet):
         first, tests = cells[0], [cell for cell in cells if cell.test is not None]
         if first.kind == "written":
             yield _raw(f"{first.name}_begin", "# BEGIN QUESTION",
@@ -86,7 +86,7 @@ def original(sheet: Sheet, say: Texts) -> Iterator[Any]:
                 yield _notebook.words(f"{hidden[0].name}_later", "text", _notebook.later(hidden, say))
 
 
-def _grouped(sheet: Sheet) -> Iterator[list[Cell]]:
+def grouped(sheet: Sheet) -> Iterator[list[Cell]]:
     """Cells by themselves, answers with the tests that follow them."""
     group: list[Cell] = []
     for cell in sheet.cells:
@@ -109,7 +109,7 @@ def _name(cells: list[Cell]) -> str:
 
 
 def _questions(sheet: Sheet) -> Iterator[tuple[str, list[Cell]]]:
-    return ((_name(cells), cells) for cells in _grouped(sheet) if cells[0].kind != "written" and _is_question(cells))
+    return ((_name(cells), cells) for cells in grouped(sheet) if cells[0].kind != "written" and _is_question(cells))
 
 
 def _shown(cell: Cell) -> bool:
@@ -162,7 +162,7 @@ def student(sheet: Sheet, say: Texts) -> Iterator[Any]:
     start = f'# Initialize Otter\nimport otter\ngrader = otter.Notebook("{sheet.name}.ipynb")'
     yield _notebook.code("otter", "given", start, **LOCKED)
     before = ""                                     # the written question that ends where the next cell begins
-    for cells in _grouped(sheet):
+    for cells in grouped(sheet):
         for made in _released(cells, say):
             if before and made.cell_type == "markdown":
                 made.source = f"{CLOSED}\n\n{made.source}"
