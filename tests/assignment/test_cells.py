@@ -7,7 +7,7 @@ import pytest
 from answers import code, functions, mistaken
 
 from visattn import assignment, ops
-from visattn.assignment import cells, sheet
+from visattn.assignment import cells, sheet, source
 from visattn.assignment.cells import NotYet, expect
 
 SOFTMAX = sheet.of_operators("hw", ["softmax"], written=False)
@@ -27,6 +27,16 @@ def test_what_is_wrong_raises_the_sentence_of_a_teacher():
     with pytest.raises(NotYet, match="Every row of dx must sum to 0"):
         expect("softmax", "dx", wrong["softmax_forward"], wrong["softmax_backward"])
     expect("softmax", "output", wrong["softmax_forward"])
+
+
+def test_the_reference_s_line_is_not_shown(capsys):
+    wrong = functions(mistaken(SOFTMAX, "softmax", "no_row_sum"))
+    with pytest.raises(NotYet):
+        expect("softmax", "dx", wrong["softmax_forward"], wrong["softmax_backward"])
+    shown = capsys.readouterr().out
+    assert "wrong: dx: no row sum" in shown
+    assert "expand_dims" not in shown
+    assert not any(source.leaked(function.body, shown) for function in source.of(ops.softmax)[2:])
 
 
 def test_a_notebook_shows_the_sentence_alone():

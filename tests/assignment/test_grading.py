@@ -38,6 +38,8 @@ def test_a_missing_row_sum_costs_the_gradients_and_is_named():
     by_name = {o.test: o for o in result.outcomes}
     assert by_name["softmax_dx"].mistakes == ("no_row_sum",)
     assert "Every row of dx must sum to 0" in by_name["softmax_dx"].says
+    suspect = result.reports["softmax"].parts[1].suspect
+    assert (suspect.names, suspect.line, suspect.instead) == (("no_row_sum",), "", "")
 
 
 def test_a_gradient_that_is_right_for_a_known_wrong_output_keeps_its_points():

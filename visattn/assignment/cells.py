@@ -68,7 +68,7 @@ def expect(op: str, what: str, *functions: Callable[..., Any], mine: dict[str, A
         print(f"✓ {op} {what.replace('_', ' ')}: {found.says}")
         return
     if report is not None and report.cases and any(part.case for part in report.parts):
-        show(report)
+        show(judging.for_students(report))
     raise NotYet(found.says)
 
 

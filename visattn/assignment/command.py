@@ -120,7 +120,7 @@ def show(made: Any, folder: Path, target: str) -> None:
     console.print(table)
     console.print(f"\n[bold]{folder}/student[/bold]     hand out all of it: for {target}\n"
                   f"[bold]{folder}/instructor[/bold]  keep all of it: solutions, hidden tests, the key\n\n"
-                  f"visattn assignment grade SUBMISSIONS --assignment {folder}/instructor/assignment.json",
+                  f"visattn assignment grade SUBMISSIONS --assignment {folder}/instructor/assignment.json --out graded",
                   soft_wrap=True)
 
 

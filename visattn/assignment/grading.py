@@ -75,7 +75,7 @@ def grade(sheet: Sheet, submission: Submission, limits: Limits = LIMITS,
             progress(name)
             found, report = _exercise(sheet, name, tests, submission, limits)
             outcomes |= {outcome.test: outcome for outcome in found}
-            reports |= {name: report} if report is not None else {}
+            reports |= {name: judging.for_students(report)} if report is not None else {}
     in_order = tuple(outcomes[test.name] for test in sheet.tests)
     return Result(submission.student, in_order, judging.score(in_order, sheet.tests), submission.notes, reports,
                   submission.written, time.perf_counter() - began)

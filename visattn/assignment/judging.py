@@ -125,6 +125,15 @@ def _unwritten(report: Report) -> str:
     return "nothing is written here yet" if "NotImplementedError" in report.says else report.says
 
 
+def for_students(report: Report) -> Report:
+    """A report that says which mistake it is, and does not show the reference's line."""
+    def told(part: Part) -> Part:
+        hidden = part.suspect and part.suspect._replace(line="", instead="")
+        return part._replace(suspect=hidden)
+
+    return report._replace(parts=tuple(map(told, report.parts)))
+
+
 def score(outcomes: Iterable[Outcome], tests: Iterable[Test]) -> int:
     """The points of the tests that passed."""
     passed = {o.test for o in outcomes if o.passed}
