@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import cache
 from pathlib import Path
@@ -38,6 +38,7 @@ from visattn.assignment.submissions import Content, Handed
 RESULTS = "results"                             # the folder in OUT with one file for each student
 SCHEMA = 1                                      # of these files
 PATIENCE = 240.0                                # seconds for an exercise, beside which a submission counts as hung
+COMMAND = (sys.executable, "-m", "visattn.assignment.classroom")       # of a worker
 TRIES = 2                                       # of one whose worker died: others may have taken its memory
 Graded = dict[str, Any]                         # plain values, as JSON has them; see `graded`
 
@@ -62,7 +63,7 @@ def run(path: str | Path, sheet: Sheet, out: str | Path, *, jobs: int | None = N
     handed = submissions.collect(path, sheet)
     folder = Path(out, RESULTS)
     folder.mkdir(parents=True, exist_ok=True)
-    files = _files(handed)
+    files = {student: f"{name}.json" for student, name in file_names(each.student for each in handed).items()}
     whole = records.as_json(sheet)
     limit = limit or 60 + PATIENCE * len({test.exercise for test in sheet.tests})
     start(len(handed))
@@ -112,6 +113,7 @@ def graded(order: Order) -> Graded:
     | `written` | answers in words, by question |
     | `code` | what was graded |
     | `pages` | of every exercise, the checker's report as a part of a page |
+    | `reads` | of every exercise, where to read on |
     """
     from visattn.assignment import grading, reading
     from visattn.check import report
@@ -120,11 +122,14 @@ def graded(order: Order) -> Graded:
     contents = [Content(name, base64.b64decode(data), when, problem) for name, data, when, problem in order.files]
     submission = reading.read(order.student, contents, sheet, order.notes)
     found = grading.grade(sheet, submission)
-    shown = {name: r._replace(isolation=(), seconds=0.0) for name, r in found.reports.items()}
+    shown = {name: r._replace(isolation=(), seconds=0.0) for name, r in found.reports.items()
+             if r.verdict != "unsupported"}                         # of what is not written there is nothing to show
     return {"schema": SCHEMA, "student": order.student, "status": "unreadable" if submission.problem else "graded",
             "problem": submission.problem, "points": found.points, "outcomes": [o._asdict() for o in found.outcomes],
             "notes": list(found.notes), "written": found.written, "code": submission.code,
-            "pages": {name: report.html(r, whole_page=False) for name, r in shown.items()}}
+            "pages": {name: report.html(r, whole_page=False) for name, r in shown.items()},
+            "reads": {name: list(dict.fromkeys(p.suspect.see for p in r.parts if p.suspect and p.suspect.see))
+                      for name, r in shown.items()}}
 
 
 def stopped(order: Order, why: str) -> Graded:
@@ -132,7 +137,7 @@ def stopped(order: Order, why: str) -> Graded:
     tests = records.from_json(order.sheet).tests
     outcomes = [{"test": test.name, "passed": False, "says": why, "mistakes": []} for test in tests]
     return {"schema": SCHEMA, "student": order.student, "status": "stopped", "problem": why, "points": 0,
-            "outcomes": outcomes, "notes": list(order.notes), "written": {}, "code": "", "pages": {}}
+            "outcomes": outcomes, "notes": list(order.notes), "written": {}, "code": "", "pages": {}, "reads": {}}
 
 
 def cores() -> int:
@@ -152,14 +157,16 @@ def digest(sheet: Sheet, handed: Handed, contents: list[Content]) -> str:
     return found.hexdigest()
 
 
-def _files(handed: list[Handed]) -> dict[str, str]:
-    """{student: the name of a file}, which any system takes."""
+def file_names(students: Iterable[str]) -> dict[str, str]:
+    """{student: the name of a file, without its ending}, which any system takes."""
     found: dict[str, str] = {}
-    for student in (each.student for each in handed):
+    taken: set[str] = set()
+    for student in students:
         name = re.sub(r"[^\w.-]+", "_", student, flags=re.ASCII).strip("._")[:80]
-        if name != student or name.casefold() in (n.casefold().removesuffix(".json") for n in found.values()):
+        if not name or name != student or name.casefold() in taken:
             name = f"{name or 'student'}-{hashlib.sha256(student.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
-        found[student] = f"{name}.json"
+        taken.add(name.casefold())
+        found[student] = name
     return found
 
 
@@ -305,8 +312,7 @@ class Worker:
         self.late = False
         one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "visattn.assignment.classroom", self.folder],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            [*COMMAND, self.folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env=os.environ | one | {"TMPDIR": self.folder}, start_new_session=True)
 
     def ask(self, order: Order, limit: float) -> Graded:
@@ -328,7 +334,10 @@ class Worker:
             raise Stopped(f"it was not graded within {limit:.0f} s")
         if not line.endswith(b"\n"):
             raise Stopped(f"the process that graded it ended ({self._status()})")
-        answer = json.loads(line)
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = {"fault": "its answer is no JSON"}
         if "fault" in answer:
             raise Stopped(f"grading it failed: {answer['fault']}")
         return answer

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from visattn.assignment import classroom, marks, records
+from visattn.assignment import classroom, feedback, marks, records
 
 
 def grade(
@@ -38,7 +38,7 @@ def grade(
     sheet = records.read(assignment)
     with progress() as (start, step):
         found = classroom.run(submissions, sheet, out, jobs=jobs, dask=dask, start=start, step=step)
-    files = marks.write(sheet, found, out)
+    files = [*marks.write(sheet, found, out), *feedback.write(sheet, found, out)]
     if as_json:
         print(json.dumps(marks.as_json(sheet, found), indent=2, ensure_ascii=False))
     else:

@@ -25,6 +25,7 @@ from visattn.assignment.grading import Submission
 from visattn.assignment.records import Cell, Sheet, unsolved
 from visattn.assignment.sheet import functions_of
 from visattn.assignment.submissions import CODE, Content
+from visattn.check.words import several
 
 CELLS, CODE_SIZE = 2000, 1 << 20                # of a notebook; characters of code
 SETUP = ("setup", "otter")                      # given cells that only a notebook needs
@@ -32,6 +33,7 @@ TESTS = re.compile(r"(test_.*|.*_test|conftest)\.py")
 MAGIC = re.compile(r"\s*(%|!|\?)|.*\?\s*$|\s*[\w, ]+=\s*[!%]")
 FOREIGN = re.compile(r"\s*%%(?!time\b|timeit\b|capture\b|prun\b|python3?\b)\w+")      # %%bash: no Python below it
 OTHERS = {"fwd": "forward", "bwd": "backward", "bw": "backward", "fw": "forward", "grad": "backward"}
+ANOTHERS = "made for another student's variant"         # begins a note that is for the instructor alone
 ALIKE = 0.8                                     # of a question's text: this cell asks it
 
 
@@ -293,14 +295,17 @@ def assembled(pieces: list[Piece], sheet: Sheet, said: list[str]) -> str:
     pieces = [p._replace(text=_called(p, aliases[p.node.name])) if isinstance(p.node, ast.FunctionDef)
               and p.node.name in aliases else p for p in pieces if not p.binds & {*aliases.values()}]
     bound = {name for p in pieces for name in p.binds} | set(aliases.values())
-    stubs = []
+    stubs, missing = [], []
     for cell in (c for c in sheet.cells if c.kind == "answer"):
         source = unsolved(cell.source).splitlines()
         for name, node in _definitions(cell).items():
             if name not in bound:
                 stubs.append("\n".join(source[node.lineno - 1:node.end_lineno]))
-                if name in asked:
-                    said.append(f"{name} is missing: it counts as not written")
+                missing += [name] if name in asked else []
+    if missing:
+        one = len(missing) == 1
+        said.append(f"{several(missing)} {'is' if one else 'are'} missing: {'it counts' if one else 'they count'} as "
+                    "not written")
     kept = _needed(pieces, {*asked, *aliases})
     parts = [*(cell.source for cell in given), *stubs, *map(_guarded, kept),
              *(f"{old} = {new}" for old, new in aliases.items())]
@@ -326,13 +331,13 @@ def _once(pieces: list[Piece], said: list[str]) -> list[Piece]:
         if isinstance(piece.node, ast.FunctionDef):
             of.setdefault(piece.node.name, []).append(piece)
     dropped = []
-    for name, several in of.items():
-        written = [p for p in several if not is_stub(p.node)]
-        counts = (written or several)[-1]
-        dropped += [p for p in several if p is not counts]
-        if len(several) > 1:
-            where = dict.fromkeys(f"cell {p.number}" for p in several)
-            said.append(f"{name} is there {len(several)} times ({', '.join(where)}): the last that is written counts")
+    for name, copies in of.items():
+        written = [p for p in copies if not is_stub(p.node)]
+        counts = (written or copies)[-1]
+        dropped += [p for p in copies if p is not counts]
+        if len(copies) > 1:
+            where = dict.fromkeys(f"cell {p.number}" for p in copies)
+            said.append(f"{name} is there {len(copies)} times ({', '.join(where)}): the last that is written counts")
     return [p for p in pieces if not any(p is d for d in dropped)]
 
 
@@ -483,5 +488,5 @@ def _variant_name(pieces: list[Piece], student: str, said: list[str]) -> str:
     if theirs == [w for w in theirs if w in mine] or any("".join(p) == "".join(mine) for p in permutations(theirs)):
         said.append(f"its variant is that of {name!r}")
         return name
-    said.append(f"made for another student's variant: the notebook says {name!r}, it was handed in by {student!r}")
+    said.append(f"{ANOTHERS}: the notebook says {name!r}, it was handed in by {student!r}")
     return ""
