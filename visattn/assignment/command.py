@@ -157,8 +157,9 @@ def progress_(
         done = row.passed == row.of
         bar = Text("█" * row.passed, "green") + Text("░" * (row.of - row.passed), "dim")
         left = row.left if verbose else row.left[:1]
-        says = "\n".join(f"{asks}: {why}" for asks, why in left)
-        more = len(row.left) - len(left)
+        untouched = not row.passed and len({why for _, why in row.left}) == 1
+        says = row.left[0][1] if untouched else "\n".join(f"{asks}: {why}" for asks, why in left)
+        more = 0 if untouched else len(row.left) - len(left)
         table.add_row(Text(row.file), Text(row.op, "bold"), bar, f"{row.passed} of {row.of}",
                       Text("✓" if done else says + (f"\nand {more} more" if more else ""), "green" if done else ""))
     Console(width=None if sys.stdout.isatty() else 140, highlight=False).print(table)
