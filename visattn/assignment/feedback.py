@@ -30,12 +30,12 @@ class Bar(NamedTuple):
     """One bar of a figure."""
 
     label: str
-    count: int
+    number: int
     of: int                             # the longest that it could be
 
     @property
     def percent(self) -> float:
-        return round(100 * self.count / self.of, 1) if self.of else 0.0
+        return round(100 * self.number / self.of, 1) if self.of else 0.0
 
 
 class Figure(NamedTuple):
@@ -114,11 +114,11 @@ def failing(sheet: Sheet, graded: list[Graded]) -> Figure | None:
         return None
     missed = Counter(o["test"] for g in graded for o in g["outcomes"] if not o["passed"])
     bars = [Bar(test.name, missed[test.name], len(graded)) for test in sheet.tests]
-    most = max(bars, key=lambda bar: bar.count)
-    least = min(bars, key=lambda bar: bar.count)
+    most = max(bars, key=lambda bar: bar.number)
+    least = min(bars, key=lambda bar: bar.number)
     asks = next(test.asks for test in sheet.tests if test.name == most.label)
-    says = (f"Most often missed: {most.label} ({asks}), by {most.count} of {len(graded)}. Least often: {least.label}, "
-            f"by {least.count}.") if most.count else "Nobody misses any test."
+    says = (f"Most often missed: {most.label} ({asks}), by {most.number} of {len(graded)}. Least often: {least.label}, "
+            f"by {least.number}.") if most.number else "Nobody misses any test."
     return Figure("Which tests fail", bars, "share of the class that misses it, %", "tests", says)
 
 
