@@ -327,9 +327,12 @@ def command(folder: Path, out: Path, jobs: int, address: str = "") -> list[str]:
 
 
 def timed(call: list[str]) -> float:
+    """Seconds of a run, which must come to its end."""
+    table = Path(call[call.index("--out") + 1], "scores.json")
+    table.unlink(missing_ok=True)
     began = time.perf_counter()
     status = subprocess.run(call, stdout=subprocess.DEVNULL).returncode
-    if status not in (0, 1):
+    if status not in (0, 1) or not table.exists():
         raise SystemExit(f"{' '.join(call[3:])} ended with {status}")
     return time.perf_counter() - began
 

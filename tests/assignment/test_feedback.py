@@ -132,8 +132,8 @@ def test_figures_have_axes_and_say_what_there_is_to_see():
         assert all(0 <= bar.percent <= 100 for bar in figure.bars)
     assert sum(bar.number for bar in some[0].bars) == 3
     assert some[0].says == "Half of the class has 3 of 6 points or more; 1 of 3 have all, 0 have none."
-    assert some[1].says == ("Most often missed: softmax_masks (the output of softmax under masks: rows that may attend to "
-                            "little, or to nothing), by 1 of 2. Least often: softmax_output, by 0.")
+    assert some[1].says == ("Most often missed: softmax_masks (the output of softmax under masks: rows that may attend "
+                            "to little, or to nothing), by 1 of 2. Least often: softmax_output, by 0.")
     assert [(bar.label, bar.number) for bar in some[2].bars] == [("no row sum", 2), ("other axis", 1)]
     assert feedback.mistakes(CLASS[:1]) is None
     assert feedback.distribution(marks.as_json(SHEET, CLASS[:1])) is None

@@ -49,8 +49,9 @@ def test_a_class_of_its_own_words_has_no_pairs():
 
 def test_stubs_and_what_is_given_are_nobodys():
     assert similar.pairs({f"s{i}": STUB for i in range(5)}, SHEET) == []
-    given = "\n".join(c.source for c in SHEET.cells if c.kind == "given")
+    given = "\n".join(c.source for c in SHEET.cells if c.kind == "given") + "\n\n\n"
     assert similar.pairs({name: given + code for name, code in CLASS.items()}, SHEET) == []
+    assert similar.pairs({name: given + CLASS[name] for name in ("student1", "student2")}, SHEET) == []
 
 
 def test_what_most_of_the_class_has_is_no_sign():

@@ -64,6 +64,16 @@ def test_another_number_another_option_another_precision_and_another_operator_ar
         np.testing.assert_array_equal(kept.y[0].error, fresh.y[0].error)
 
 
+def test_values_with_other_names_shapes_kinds_or_layouts_have_other_digests():
+    a = np.arange(6.0)
+    some = [{"axis": 1}, {"other": 1}, {"axis": 1.0}, {"axis": "1"}, {"axis": True}, {"axis": None}, {"axis": a},
+            {"axis": a.reshape(2, 3)}, {"axis": a.reshape(3, 2).T}, {"axis": a.astype("f4")}, {"axis": (1, 2)},
+            {"axis": [1, 2]}, {"axis": ((1,), 2)}]
+    assert len({memory.digest(each) for each in some}) == len(some)
+    with pytest.raises(memory.Unkept):
+        memory.digest({"axis": object()})
+
+
 def test_what_is_kept_cannot_be_written():
     with memory.kept():
         case = cases.cases(ops.softmax, P)[0]

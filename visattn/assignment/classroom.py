@@ -227,7 +227,7 @@ def _cluster(address: str, limit: float) -> Iterator[tuple[Callable[[Order], Any
     except (OSError, ValueError, TimeoutError) as error:
         raise OSError(f"--dask: no scheduler answers at {address}: {' '.join(str(error).split())[:200]}") from None
     with client:
-        threads = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
+        threads = sum(client.nthreads().values())
         if not threads:
             raise OSError(f"--dask: the scheduler at {address} has no workers")
         pool = client.get_executor(pure=False)

@@ -150,7 +150,7 @@ def _archive(at: str, inside: tuple[str, ...], parts: tuple[str, ...], size: int
     for member in sorted(members, key=lambda m: m.filename):
         names = tuple(name for name in member.filename.replace("\\", "/").split("/") if name not in ("", "."))
         link = stat.S_ISLNK(member.external_attr >> 16)
-        if not names or link or ".." in names or member.filename.startswith("/") or any(map(_hidden, names)):
+        if not names or link or member.filename.startswith("/") or any(map(_hidden, names)):        # ".." too
             continue
         if member.is_dir():
             yield _Entry((*parts, *names), None)
