@@ -47,6 +47,13 @@ class Figure(NamedTuple):
     down: str                           # what the bars are
     says: str
 
+    @property
+    def ticks(self) -> list[str]:
+        """Numbers along the axis, evenly."""
+        end = 100 if self.along.endswith("%") else self.bars[0].of
+        steps = min(4, end)
+        return [f"{end * i / steps:g}" for i in range(steps + 1)]
+
 
 def write(sheet: Sheet, found: list[Graded], out: str | Path) -> list[Path]:
     """All pages; → that of the instructor, and the folder of the students'.  Raises MissingPackage without Jinja."""
@@ -101,7 +108,7 @@ def distribution(table: dict[str, Any]) -> Figure | None:
     wide = -(-(table["out_of"] + 1) // BINS)
     counts = Counter(p // wide for p in points)
     bars = [Bar(str(i * wide) if wide == 1 else f"{i * wide} to {min((i + 1) * wide - 1, table['out_of'])}",
-                counts[i], max(counts.values())) for i in range(-(-(table["out_of"] + 1) // wide))]
+                counts[i], _end(counts)) for i in range(-(-(table["out_of"] + 1) // wide))]
     full = sum(p == table["out_of"] for p in points)
     says = (f"Half of the class has {statistics.median(points):g} of {table['out_of']} points or more; {full} of "
             f"{len(points)} have all, {sum(p == 0 for p in points)} have none.")
@@ -129,13 +136,19 @@ def mistakes(graded: list[Graded]) -> Figure | None:
         return None
     told = sorted(made.items(), key=lambda item: (-item[1], item[0]))
     most = told[0][1]
-    bars = [Bar(name.replace("_", " "), count, most) for name, count in told[:SHOWN]]
+    bars = [Bar(name.replace("_", " "), count, _end(made)) for name, count in told[:SHOWN]]
     unknown = sum(any(not o["passed"] for o in g["outcomes"]) and not any(o["mistakes"] for o in g["outcomes"])
                   for g in graded)
-    says = f"The most frequent is {bars[0].label}, in {words.counted(most, 'submission')}"
+    says = f"The most frequent is {bars[0].label}, in {most} submissions" if most > 1 else "None is in two submissions"
     says += f"; {len(told) - SHOWN} rarer ones are not shown" if len(told) > SHOWN else ""
     says += f". {unknown} of {len(graded)} miss something without a mistake that is known by name." if unknown else "."
     return Figure("The mistakes that the class made", bars, "submissions", "mistakes", says)
+
+
+def _end(counts: Counter[Any]) -> int:
+    """Where an axis of counts ends, so that its quarters are whole."""
+    most = max(counts.values())
+    return most if most < 4 else -(-most // 4) * 4
 
 
 # --- pages

@@ -115,6 +115,7 @@ def changed(op: ModuleType, *changes: Change) -> ModuleType:
     return _rebuild(op, by_module, {})
 
 
+@memory.remembered(lambda op, change: (memory.key_of(op), change))
 def applies(op: ModuleType, change: Change) -> bool:
     """Has a copy of an operator still the line that this change is of?"""
     module = next(m for m in (op, *parts(op)) if m.__name__ == change.op)
