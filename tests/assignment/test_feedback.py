@@ -135,8 +135,8 @@ def test_figures_have_axes_and_say_what_there_is_to_see():
     assert some[1].says == ("Most often missed: softmax_masks (the output of softmax under masks: rows that may attend "
                             "to little, or to nothing), by 1 of 2. Least often: softmax_output, by 0.")
     assert [(bar.label, bar.number) for bar in some[2].bars] == [("no row sum", 2), ("other axis", 1)]
-    assert some[2].says == ("The most frequent is no row sum, in 2 submissions. 1 of 4 miss something without a mistake "
-                            "that is known by name.")
+    assert some[2].says == ("The most frequent is no row sum, in 2 submissions. 1 of 4 miss something without a "
+                            "mistake that is known by name.")
     assert [figure.ticks for figure in some] == [["0", "1"], ["0", "25", "50", "75", "100"], ["0", "1", "2"]]
     assert feedback.mistakes(CLASS[1:2]).says == "None is in two submissions."
     assert feedback.mistakes(CLASS[:1]) is None

@@ -10,6 +10,7 @@ words, with what a full answer says.  Whatever a student wrote is text: it is cl
 import statistics
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,8 +155,13 @@ def _end(counts: Counter[Any]) -> int:
 # --- pages
 
 def _page(template: str, **given: Any) -> str:
+    return str(_environment().get_template(template).render(**given))
+
+
+@cache
+def _environment() -> Any:
     jinja2 = need("jinja2")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER), autoescape=True,
                                      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"line": words.line, "clean": words.clean}
-    return str(environment.get_template(template).render(**given))
+    return environment
