@@ -189,6 +189,18 @@ def test_a_stopped_submission_is_tried_again_the_next_time(pretend, tmp_path, mo
     assert asked == ["dies"]
 
 
+def test_a_machine_that_is_gone_costs_its_submission_alone(tmp_path, monkeypatch):
+    def graded(self, order, limit):
+        if order.student == "bob":
+            raise OSError("no route to host")
+        return {**classroom.stopped(order, ""), "status": "graded"}
+
+    monkeypatch.setattr(classroom.Workers, "graded", graded)
+    results = classroom.run(handed_in(tmp_path / "in", "ada", "bob", "eve"), SHEET, tmp_path / "out")
+    assert [g["status"] for g in results] == ["graded", "stopped", "graded"]
+    assert results[1]["problem"] == "its worker is gone: no route to host"
+
+
 def test_workers_are_used_again_ended_and_leave_no_folder(pretend, tmp_path, monkeypatch):
     monkeypatch.setattr(classroom.tempfile, "tempdir", str(tmp_path))
     results = classroom.run(handed_in(tmp_path / "in", *(f"s{i}" for i in range(12))), SHEET, tmp_path / "out", jobs=2)

@@ -201,7 +201,12 @@ def _answers(todo: Iterator[Order], submit: Callable[[Order], Any], most: int) -
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield running.pop(future), future.result()
+                order = running.pop(future)
+                try:
+                    answer = future.result()
+                except Exception as error:                  # a machine of a cluster that is gone, say
+                    answer = stopped(order, f"its worker is gone: {' '.join(str(error).split())[:300]}")
+                yield order, answer
     finally:
         for future in running:
             future.cancel()
