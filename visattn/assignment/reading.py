@@ -14,6 +14,7 @@ import json
 import re
 import symtable
 import tokenize
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import permutations
@@ -134,7 +135,9 @@ def taken_apart(content: Content, sheet: Sheet) -> Candidate:
         if not block.code or kinds.get(block.name) == "given" or block.name in SETUP:
             continue
         try:
-            here = parsed(block)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")                 # of "\d" and the like, whatever the filters here are
+                here = parsed(block)
             if kinds.get(block.name) == "test":                 # an answer that was written into it, or merged with it
                 here = [p for p in here if p.binds & asked and isinstance(p.node, ast.FunctionDef)]
             pieces += here
