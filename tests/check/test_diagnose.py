@@ -258,3 +258,24 @@ def test_nothing_is_named_for_gradients_that_never_came(mistake):
     report = run("additive", op.forward, backward)
     assert {part.name: part.suspect for part in report.parts[1:]} == dict.fromkeys(
         ("dq", "dk", "dv", "dwa", "dua", "dva", "db"))
+
+
+def test_no_mistake_of_backward_is_named_where_the_output_lacks_a_layer_and_has_its_true_gradient():
+    right, missing = ops.multihead, wrong(ops.multihead, "no_output_projection")
+
+    def forward(x, context, w_q, w_k, w_v, w_o, b_q=None, b_v=None, b_o=None, **options):
+        y, _ = missing.forward(x, context, w_q, w_k, w_v, w_o, b_q, b_v, b_o, **options)
+        zeros = None if b_o is None else np.zeros(len(w_v), x.dtype)
+        _, cache = right.forward(x, context, w_q, w_k, w_v, np.eye(len(w_v), dtype=x.dtype), b_q, b_v, zeros, **options)
+        return y, (cache, y.shape, w_o)
+
+    def backward(dy, cache):
+        cache, shape, w_o = cache
+        if dy.shape != shape:
+            raise ValueError("dy has not the shape of the output")
+        dx, dcontext, dw_q, dw_k, dw_v, _, *db = right.backward(dy, cache)
+        return dx, dcontext, dw_q, dw_k, dw_v, np.zeros_like(w_o), *db
+
+    forward.__signature__ = inspect.signature(right.forward)
+    report = run("multihead", forward, backward, only=["square", "self_attention", "biased", "plain_0"])
+    assert {name for part in report.parts if part.suspect for name in part.suspect.names} == {"no_output_projection"}

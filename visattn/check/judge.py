@@ -393,9 +393,8 @@ class _Check:
 
     def _explained(self, part: Part, kind: str) -> Part:
         """A part that was not answered as promised, and the mistake that would not be, in the same way."""
-        alike = {"y"} if part.name == "y" else {name for *_, name in self.compared} - {"y"}
-        if kind not in ("raised", "shape") or not any(alike & s.parts.keys() for s in self.seen[part.precision]):
-            return part                                 # that all raises is no evidence of anything
+        if kind not in ("raised", "shape") or not any(part.name in s.parts for s in self.seen[part.precision]):
+            return part                                 # what never came is no evidence of anything
         found = self._explain(part.name, part.precision)
         if not found:
             return part
