@@ -93,8 +93,9 @@ def variant(assignment: str, student: str, names: list[str]) -> dict[str, dict[s
     if not student.strip() and key():
         student = ALONE
     mine = variants.of(assignment, student, names)
-    lines = [f"| {op} | {what} | {how} |" for op in names for what, how in variants.told(op, mine[op])]
-    text = "\n".join([f"What holds for {student.strip()}:", "", "| operator | | |", "|---|---|---|", *lines])
+    lines = [f"| {'' if i else op} | {what} | {how} |" for op in names
+             for i, (what, how) in enumerate(variants.told(op, mine[op]))]
+    text = "\n".join([f"What holds for {student.strip()}:", "", "| operator | what | how |", "|---|---|---|", *lines])
     display = _display()
     if display is None:
         print(text)
