@@ -5,7 +5,7 @@ VENV    ?= .venv
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test peers proofs lint types coverage notebooks notebooks-check lab bench check-gpu clean
+.PHONY: demo test peers proofs graders lint types coverage notebooks notebooks-check lab bench check-gpu clean
 .DEFAULT_GOAL := demo
 
 # One stamp per set of extras, so a second `make test` installs nothing.
@@ -25,6 +25,9 @@ peers: $(VENV)/.test $(VENV)/.peers     ## agreement with torch, torchvision, ti
 
 proofs: $(VENV)/.test $(VENV)/.proofs   ## the GPU kernels, proved without a GPU; needs g++
 	$(BIN)/python -m pytest -m proofs tests/gpu -n auto --dist loadfile
+
+graders: $(VENV)/.test $(VENV)/.graders ## assignments in nbgrader, in otter, on a Dask cluster, and in JupyterLab where there is Chromium
+	$(BIN)/python -m pytest -m graders tests/graders tests/assignment
 
 lint: $(VENV)/.dev                      ## ruff
 	$(BIN)/ruff check .

@@ -95,3 +95,8 @@ def test_a_variant_is_told_with_the_shapes_of_an_example():
     args, _, y = variants.example("squeeze_excite", mine)
     assert told["x"] == f"{args['x'].shape}, for example"
     assert told["y"] == f"{y.shape}, then"
+
+
+def test_an_operator_that_calls_one_with_a_variant_of_its_own_is_refused():
+    with pytest.raises(ValueError, match="--variants: attention calls softmax, which has a variant of its own"):
+        sheet.of_operators("hw", ["softmax", "attention"], varied=True)

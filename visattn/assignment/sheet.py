@@ -44,6 +44,11 @@ def of_operators(name: str, names: Sequence[str], *, parts: Sequence[str] = ("fo
             raise ValueError(f"--parts: derivation: {why}; leave it out, or that operator") from None
     asked = [catalogue.describe(m).name for m in modules]
     may_call = _given(modules, asked, given)
+    for module in modules if varied else ():
+        for part in source.parts(module):
+            if part in asked and variants.choices(getattr(ops, part)).number > 1:
+                raise ValueError(f"--variants: {catalogue.describe(module).name} calls {part}, which has a variant of "
+                                 "its own; leave one of them out")
     hidden = ("masks", "options", "edges", "gradients")
 
     cells: list[Cell] = []
