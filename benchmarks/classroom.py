@@ -30,6 +30,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -191,7 +192,8 @@ def _right(of: Sheet, folder: Path) -> Iterator[Member]:
 
 
 def _mistakes(of: Sheet) -> Iterator[Member]:
-    known = [c for op in reversed(OPS) for c in changes.own(getattr(ops, op).__name__) if c.kind == "mistake"]
+    each = [[c for c in changes.own(getattr(ops, op).__name__) if c.kind == "mistake"] for op in OPS]
+    known = [c for some in zip_longest(*each) for c in some if c is not None]               # of both in turn
     for change in known:
         answers = mistaken(of, change)
         if answers is not None:

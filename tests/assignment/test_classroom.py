@@ -236,6 +236,9 @@ def test_a_key_tells_submissions_sheets_and_students_apart():
         (SHEET, handed, [contents[0]._replace(data=b"x = 2")]), (SHEET, handed, []))}
     assert len(keys) == 6
     assert classroom.digest(SHEET, handed, [contents[0]._replace(when=2.0)]) in keys
+    two = [*contents, submissions.Content("b.py", b"x = 1", 2.0)]
+    newer = [contents[0]._replace(when=3.0), two[1]]                # of several files, the newest may count
+    assert classroom.digest(SHEET, handed, two) != classroom.digest(SHEET, handed, newer)
 
 
 def test_half_a_result_is_no_result(pretend, tmp_path):

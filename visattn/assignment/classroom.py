@@ -151,6 +151,7 @@ def digest(sheet: Sheet, handed: Handed, contents: list[Content]) -> str:
     """What a result depends on: the submission, the sheet, and what grades it."""
     found = hashlib.sha256(f"{SCHEMA} {__version__}".encode())
     found.update(json.dumps([records.as_json(sheet), handed.student, handed.notes], sort_keys=True).encode())
+    found.update(repr([c.name for c in sorted(contents, key=lambda c: c.when)]).encode())      # the newest may count
     for content in contents:
         found.update(f"{content.name!r} {content.problem!r} {len(content.data)}".encode())
         found.update(content.data)
