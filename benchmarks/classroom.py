@@ -382,7 +382,7 @@ def main(
         "seconds of a second run": round(again, 1), "lost": lost, "wrong": off,
         "same table in a second run": table("graded") == first}
     if kill:
-        after = random.SystemRandom().uniform(0.1, 0.9) * seconds
+        after = random.SystemRandom().uniform(0.1, 0.6) * seconds
         killed(command(folder, out / "killed", jobs), after)
         done = len(list((out / "killed" / classroom.RESULTS).glob("*.json")))
         timed(command(folder, out / "killed", jobs))
