@@ -206,6 +206,8 @@ class Graded(NamedTuple):
 
 def graded(made: Sheet, handed_in: dict[str, Answers], jobs: int = 1) -> Graded:
     """All graders, so many at a time, each in a process of its own."""
+    if not handed_in:
+        return Graded({grader: {} for grader in GRADERS}, dict.fromkeys(GRADERS, 0.0))
     with tempfile.TemporaryDirectory(prefix="graders-") as folder, ProcessPoolExecutor(jobs) as pool:
         waiting = {name: pool.submit(_timed, name, made, handed_in, Path(folder)) for name in GRADERS}
         done = {name: future.result() for name, future in waiting.items()}
@@ -231,30 +233,41 @@ def differing(found: Graded) -> list[tuple[str, str, dict[str, int]]]:
 def main(
     op: Annotated[list[str] | None, typer.Option(help="Operators; by default all.")] = None,
     mistakes: Annotated[int, typer.Option(help="Submissions with mistakes.")] = 5,
+    only: Annotated[list[str] | None, typer.Option(help="Submissions, such as solution; by default all.")] = None,
     jobs: Annotated[int, typer.Option(min=1, max=3, help="Graders at a time.")] = 1,
-    save: Annotated[bool, typer.Option("--save", help="Write the table to benchmarks/results.")] = False,
+    save: Annotated[bool, typer.Option("--save", help=(
+        "Write the table to benchmarks/results; with --only, what is in today's stays beside it."))] = False,
 ) -> None:
     """Grade everything three times, and print what each operator earned."""
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
     made = sheet.of_operators(NAME, op or dir(ops))
-    handed_in = submissions(made, mistakes)
+    handed_in = {name: a for name, a in submissions(made, mistakes).items() if name in (only or [name])}
     found = graded(made, handed_in, jobs)
     small = sheet.of_operators(NAME, LIKELY)
-    spoken = graded(small, right(small), jobs)
+    spoken = graded(small, {} if only else right(small), jobs)
+    file = HERE / f"results/graders-{date.today()}.json"
+    if save and only and file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        found, spoken = beside(before["all"], found), beside(before["right"], spoken)
     lines = [*rows(made, found), "", *totals("right answers that", small, spoken)]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
     wrong = [*differing(found), *differing(spoken)]
     console.print(f"\n{len(wrong)} marks differ" + "".join(f"\n{name} {test}: {given}" for name, test, given in wrong))
     if save:
-        stem = HERE / f"results/graders-{date.today()}"
         names = {op: {f"mistake_{n + 1}": chosen(op, n, mistakes).name for n in range(mistakes)} for op in made.ops}
         table = {"mistakes": names, "tests": {t.name: t.points for t in made.tests}, "all": found._asdict(),
                  "right": spoken._asdict(), "differing": wrong}
-        stem.with_suffix(".json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
         head = f"`python benchmarks/graders.py` on {date.today()}: {len(wrong)} marks differ.\n"
-        stem.with_suffix(".md").write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
+        file.with_suffix(".md").write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
     raise typer.Exit(1 if wrong else 0)
+
+
+def beside(before: dict[str, Any], now: Graded) -> Graded:
+    """What was run now, and what was run before of other submissions."""
+    marks = {grader: before["marks"][grader] | marks for grader, marks in now.marks.items()}
+    return Graded(marks, {grader: before["seconds"][grader] + s for grader, s in now.seconds.items()})
 
 
 def rows(made: Sheet, found: Graded) -> Iterable[str]:

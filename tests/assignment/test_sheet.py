@@ -43,6 +43,14 @@ def test_what_is_asked_for_is_not_given():
     assert sheet.of_operators("hw", ["attention"], given=[]).given == ()
 
 
+def test_an_operator_comes_after_those_that_it_calls():
+    """A notebook runs from top to bottom: what attention calls is there when attention is tried."""
+    made = sheet.of_operators("hw", ["attention", "relu", "softmax"], written=False)
+    assert made.ops == ("softmax", "attention", "relu")
+    order = [test.exercise for test in made.tests]
+    assert order.index("attention") > max(i for i, name in enumerate(order) if name == "softmax")
+
+
 def test_with_backward_alone_forward_is_given():
     made = sheet.of_operators("hw", ["softmax"], parts=["backward"])
     assert "softmax_forward" in kinds(made, "given")

@@ -34,7 +34,7 @@ def of_operators(name: str, names: Sequence[str], *, parts: Sequence[str] = ("fo
     Raises LookupError for an operator that there is not, ValueError for what does not go together.
     """
     identifier(name, "NAME")
-    modules = operators(names)
+    modules = after_their_parts(operators(names))
     say = Texts(lang)
     parts = checked_parts(parts)
     for module in modules if "derivation" in parts else ():
@@ -81,6 +81,16 @@ def operators(names: Sequence[str]) -> list[ModuleType]:
         if catalogue.family_of(module) == "models":
             raise ValueError(f"--ops: {catalogue.describe(module).name} is a model; exercises are operators")
     return modules
+
+
+def after_their_parts(modules: Sequence[ModuleType]) -> list[ModuleType]:
+    """The modules, each after those of them that it calls: a notebook runs from its top to its bottom."""
+    by_name = {catalogue.describe(module).name: module for module in modules}
+    found: dict[str, ModuleType] = {}
+    for name, module in by_name.items():
+        found |= {part: by_name[part] for part in source.parts(module) if part in by_name and part not in found}
+        found.setdefault(name, module)
+    return list(found.values())
 
 
 def checked_parts(parts: Sequence[str]) -> tuple[str, ...]:
