@@ -259,7 +259,8 @@ def main(
         table = {"mistakes": names, "tests": {t.name: t.points for t in made.tests}, "all": found._asdict(),
                  "right": spoken._asdict(), "differing": wrong}
         file.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-        head = f"`python benchmarks/graders.py` on {date.today()}: {len(wrong)} marks differ.\n"
+        rest = f"; {' and '.join(only)} by --only, after the rest" if only else ""
+        head = f"`python benchmarks/graders.py` on {date.today()}{rest}: {len(wrong)} marks differ.\n"
         file.with_suffix(".md").write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
     raise typer.Exit(1 if wrong else 0)
 
