@@ -109,7 +109,7 @@ def test_a_derivation_is_read_from_the_cell():
     exec(compile(text, "<cell>", "exec"), scope)
     expect("softmax", "line_dx", scope["softmax_derivation"])
     scope["softmax_derivation"].__code__ = FORWARD.__code__         # not read from a file that is there
-    with pytest.raises(NotYet, match=r"could not get source code|there is no function softmax_derivation"):
+    with pytest.raises(NotYet, match=r"source code|no function softmax_derivation|lineno"):       # as Python says it
         expect("softmax", "line_dx", scope["softmax_derivation"])
 
 
