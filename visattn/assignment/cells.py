@@ -25,6 +25,7 @@ import numpy as np
 from visattn import ops
 from visattn.assignment import derivation, exercise, judging, variants
 from visattn.assignment.judging import Outcome
+from visattn.assignment.records import UNWRITTEN
 from visattn.check import judge
 from visattn.check.cases import Integers
 from visattn.check.verdicts import Report
@@ -79,7 +80,7 @@ def attempt(op: str, forward: Callable[..., Any], backward: Callable[..., Any] |
     if report.passed:
         print(f"Right: {report.says.removeprefix('Right: ')}")
     elif "NotImplementedError" in report.says:
-        print("Not yet: nothing is written here yet")
+        print(f"Not yet: {UNWRITTEN}")
     else:
         print(f"Not yet: {report.says}")
         show(report)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from visattn.assignment.judging import Outcome
-from visattn.assignment.records import Test
+from visattn.assignment.records import UNWRITTEN, Test
 from visattn.check import runner
 from visattn.check.child.limits import Limits
 from visattn.check.child.records import Spec
@@ -47,6 +47,6 @@ def outcome(test: Test, source: str, answers: str, limits: Limits) -> Outcome:
         return Outcome(test.name, True, "right")
     says = next(iter(said), "it came to nothing")
     if "NotImplementedError" in says:
-        says = "nothing is written here yet"
+        says = UNWRITTEN
     says = PLACE.sub("", says).removeprefix("AssertionError: ")
     return Outcome(test.name, False, "what is tried does not hold" if says == "AssertionError" else says)

@@ -21,7 +21,7 @@ import numpy as np
 
 from visattn import tree
 from visattn.assignment import judging, source
-from visattn.assignment.records import BEGIN, END
+from visattn.assignment.records import BEGIN, END, UNWRITTEN
 from visattn.assignment.source import Module
 from visattn.check import cases, words
 from visattn.check.cases import Case, name_of
@@ -254,7 +254,7 @@ def read(text: str, known: Known) -> Derivation:
             around.append(ast.unparse(node))                    # helpers, for every line
             continue
         if isinstance(node, ast.Raise):
-            raise Unreadable("nothing is written here yet")
+            raise Unreadable(UNWRITTEN)
         target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
         if not isinstance(node, ast.Assign) or not isinstance(target, ast.Name):
             raise Unreadable(f"line {node.lineno} must be one assignment, name = …; got {ast.unparse(node)[:60]!r}")

@@ -18,7 +18,7 @@ from functools import cache
 from types import ModuleType
 from typing import NamedTuple
 
-from visattn.assignment.records import Test
+from visattn.assignment.records import UNWRITTEN, Test
 from visattn.check import cases
 from visattn.check.tolerance import arguments_of
 from visattn.check.verdicts import RIGHT, Part, Report
@@ -122,7 +122,7 @@ def _why(part: Part | None, report: Report, name: str) -> tuple[str, tuple[str, 
 
 def _unwritten(report: Report) -> str:
     """Why nothing could be judged."""
-    return "nothing is written here yet" if "NotImplementedError" in report.says else report.says
+    return UNWRITTEN if "NotImplementedError" in report.says else report.says
 
 
 def for_students(report: Report) -> Report:

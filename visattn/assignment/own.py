@@ -29,7 +29,7 @@ from visattn.assignment import derivation, exercise, judging, source
 from visattn.assignment.cells import seed_from
 from visattn.assignment.exercise import Texts
 from visattn.assignment.judging import ALL
-from visattn.assignment.records import Cell, Sheet
+from visattn.assignment.records import UNWRITTEN, Cell, Sheet
 from visattn.assignment.sheet import checked_parts, identifier, with_points
 from visattn.check import cases, tolerance
 from visattn.check.tolerance import Within, arguments_of
@@ -163,7 +163,7 @@ def compared(part: str, data: str, functions: Sequence[Callable[..., Any]]) -> s
         try:
             found = _case(part, about["names"], case, kept, functions)
         except NotImplementedError:
-            return "nothing is written here yet"
+            return UNWRITTEN
         except Exception as error:
             found = f"{type(error).__name__}: {error}"
         if found:

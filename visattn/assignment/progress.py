@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 from visattn import ops
 from visattn.assignment import grading, reading, sheet, source, submissions
-from visattn.assignment.records import Sheet
+from visattn.assignment.records import UNWRITTEN, Sheet
 
 NOTHING = Sheet("progress", "", ())
-UNWRITTEN = "nothing is written here yet"
 LEFT_OUT = {"instructor", "build", "node_modules"}          # folders that hold no work of a learner's
 
 

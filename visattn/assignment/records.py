@@ -18,6 +18,7 @@ PARTS = ("forward", "backward", "derivation")
 Kind = Literal["text", "given", "answer", "test", "written"]
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+UNWRITTEN = "nothing is written here yet"           # what is said of a stub
 
 
 class Test(NamedTuple):

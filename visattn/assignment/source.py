@@ -313,7 +313,7 @@ def _function(module: Module, name: str) -> Function:
     body = textwrap.dedent("\n".join(module.text(node, _after_docstring(node)))).splitlines()
     inner = [*imports, *([""] if imports else []), *helpers, *body]
     arguments = tuple(a.arg for a in node.args.args)
-    head = [_signature(module, node), *_docstring(module, node)]
+    head = [_signature(module, node), *_docstring(node)]
     return Function(module.called(name), "\n".join(head), textwrap.indent("\n".join(inner), "    "), arguments)
 
 
@@ -431,7 +431,7 @@ def _whole(module: Module, made: Made) -> str:
     for name in ("forward", "backward"):
         node = module.nodes[name]
         assert isinstance(node, ast.FunctionDef)
-        lines += [_signature(module, node), *_docstring(module, node, brief=True),
+        lines += [_signature(module, node), *_docstring(node, brief=True),
                   *module.text(node, _after_docstring(node)), "", ""]
     return "\n".join(lines).strip()
 
@@ -448,7 +448,7 @@ def _after_docstring(node: ast.FunctionDef) -> int:
     return node.body[1 if ast.get_docstring(node) is not None else 0].lineno
 
 
-def _docstring(module: Module, node: ast.FunctionDef, brief: bool = False) -> list[str]:
+def _docstring(node: ast.FunctionDef, brief: bool = False) -> list[str]:
     """The docstring as it stands, with a line for the shapes that the types had said."""
     text = ast.get_docstring(node, clean=False) or ""
     shapes = _shapes(node) if node.name == "forward" else ""
