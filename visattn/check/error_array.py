@@ -36,6 +36,13 @@ class Bounded(NDArrayOperatorsMixin):
             self.error = np.where(np.isnan(error), np.inf, error) if np.isnan(error).any() else error
         self.precision = precision
 
+    @classmethod
+    def of(cls, value: np.ndarray, error: np.ndarray, precision: Precision) -> "Bounded":
+        """Of a value and an error that are known to be arrays of one shape, without a NaN in the error."""
+        made = cls.__new__(cls)
+        made.value, made.error, made.precision = value, error, precision
+        return made
+
     shape = property(lambda self: self.value.shape)
     dtype = property(lambda self: self.value.dtype)
     ndim = property(lambda self: self.value.ndim)
@@ -88,15 +95,15 @@ class Bounded(NDArrayOperatorsMixin):
 
     def _both(self, move: Callable[[np.ndarray], np.ndarray]) -> "Bounded":
         """Something that only moves numbers, done to the values and to the errors."""
-        made = Bounded.__new__(Bounded)
-        made.value, made.error, made.precision = move(self.value), move(self.error), self.precision
-        return made
+        return Bounded.of(move(self.value), move(self.error), self.precision)
 
     def __getitem__(self, index: Any) -> "Bounded":
-        return self._both(lambda a: np.asarray(a[plain(index)]))
+        index = plain(index)
+        return self._both(lambda a: np.asarray(a[index]))
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self.value[plain(index)], self.error[plain(index)] = values(value), errors(value)
+        index = plain(index)
+        self.value[index], self.error[index] = values(value), errors(value)
 
     def reshape(self, *shape: Any) -> "Bounded":
         return self._both(lambda a: a.reshape(*shape))

@@ -38,12 +38,20 @@ def rounded(value: Any, error: Any, p: Precision) -> Bounded:
     """A result, stored: one rounding more, or a flush to zero; and nothing is known beyond the largest number.
 
     Integers are not rounded."""
-    if np.asarray(value).dtype.kind in "iu":
-        return Bounded(value, np.broadcast_to(error, np.shape(value)), precision=p)
-    lost = p.stored * np.abs(np.where(np.isfinite(value), value, 0)) + p.tiny
-    error = error + np.where((value == 0) & (np.asarray(error) == 0), 0, lost)      # an exact zero stays one
-    error = np.where(np.isfinite(value) & (np.abs(value) + error > 0.5 * p.largest), np.inf, error)
-    return Bounded(value, error, precision=p)
+    value = np.asarray(value)
+    if value.dtype.kind in "iu":
+        return Bounded(value, np.broadcast_to(error, value.shape), precision=p)
+    size = np.abs(value)
+    stored = error + (p.stored * size + p.tiny)
+    known = (size + stored).max(initial=0) <= 0.5 * p.largest
+    if not known:
+        finite = np.isfinite(value)
+        stored = error + (p.stored * np.where(finite, size, 0) + p.tiny)
+    if not value.all():                                                             # an exact zero stays one
+        stored = np.where((value == 0) & (np.asarray(error) == 0), 0, stored)
+    if known:
+        return Bounded.of(value, stored, p)
+    return Bounded(value, np.where(finite & (size + stored > 0.5 * p.largest), np.inf, stored), precision=p)
 
 
 def sum_cost(n: float, p: Precision) -> float:
@@ -54,7 +62,8 @@ def sum_cost(n: float, p: Precision) -> float:
 def magnitude(a: Any) -> Any:
     """|a|, and 0 for what is infinite by intention, such as a masked score."""
     a = np.abs(values(a))
-    return np.where(np.isfinite(a), a, 0)
+    finite = np.isfinite(a)
+    return a if finite.all() else np.where(finite, a, 0)
 
 
 def times(a: Any, b: Any) -> Any:
@@ -304,6 +313,8 @@ def _compare(a: Any, b: Any, test: Any) -> Any:
     """Booleans; undecided, with an error of 1, where the operands are closer than their errors."""
     va, vb, slack = values(a), values(b), errors(a) + errors(b)
     undecided = (np.abs(va - vb) <= slack) & (slack > 0)
+    if not undecided.any():
+        return test(va, vb)
     if test in (np.equal, np.not_equal):
         undecided &= va != vb                                   # a number equals itself, whatever its error
     return Bounded(test(va, vb), undecided, precision=precision_of(a, b)).decided()
@@ -393,21 +404,26 @@ def _cumsum(a: Any, axis: Any = None, **_: Any) -> Bounded:
 def _product(contract: Rule, n: float, a: Any, b: Any) -> Bounded:
     """Any sum of n products of an element of a and one of b."""
     p, A, B = precision_of(a, b), magnitude(a), magnitude(b)
-    ea, eb = np.broadcast_to(errors(a), A.shape), np.broadcast_to(errors(b), B.shape)
-    error = sum_cost(n, p) * contract(A, B)
-    for x, y in ((A, eb), (ea, B), (ea, eb)):
-        if np.isinf(x).any() or np.isinf(y).any():              # unknown, unless it meets a zero
-            unknown = contract(1.0 * np.isinf(x), 1.0 * (y > 0)) + contract(1.0 * (x > 0), 1.0 * np.isinf(y))
-            finite = contract(np.where(np.isinf(x), 0, x), np.where(np.isinf(y), 0, y))
-            error = error + np.where(unknown > 0, np.inf, finite)
-        elif x.any() and y.any():
-            error = error + contract(x, y)
+    ea, eb = (x.error if isinstance(x, Bounded) else np.broadcast_to(0.0, np.shape(x)) for x in (a, b))
+    error = sum_cost(n, p) * contract(A, B) + _lost(contract, A, eb) + _lost(contract, ea, B + eb)
     value = contract(values(a), values(b))
     if p.operand > p.accumulate:                                # rounded to fit the unit that multiplies
         error = error + SPREAD * p.operand * np.sqrt(contract(A * A, B * B))
     if p.operand > p.stored:                                    # or cut: then every product is smaller, and so the sum
         error = error + p.operand * magnitude(value)
     return rounded(value, error, p)
+
+
+def _lost(contract: Rule, x: Any, y: Any) -> Any:
+    """x y summed, of which one holds errors: infinite where what is unknown meets anything but a zero."""
+    if not (x.any() and y.any()):
+        return 0.0
+    lost = contract(x, y)
+    if np.isfinite(lost).all():
+        return lost
+    unknown = contract(1.0 * np.isinf(x), 1.0 * (y > 0)) + contract(1.0 * (x > 0), 1.0 * np.isinf(y))
+    known = contract(np.where(np.isinf(x), 0, x), np.where(np.isinf(y), 0, y))
+    return np.where(unknown > 0, np.inf, known)
 
 
 @ufunc("matmul")
@@ -483,9 +499,7 @@ def _move(function: Rule, args: Any, options: Any) -> Any:
 
 
 def _made(value: np.ndarray, error: np.ndarray, p: Precision) -> Any:
-    made = Bounded.__new__(Bounded)
-    made.value, made.error, made.precision = value, error, p
-    return made.decided()
+    return Bounded.of(value, error, p).decided()
 
 
 def _each(parts: Any, what: Rule) -> Any:
