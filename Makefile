@@ -18,16 +18,16 @@ demo: $(VENV)/.demo                     ## verify everything, train both network
 	$(BIN)/visattn demo
 
 test: $(VENV)/.test                     ## the tests, without torch or any other peer
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 peers: $(VENV)/.test $(VENV)/.peers     ## agreement with torch, torchvision, timm, keras and jax
-	$(BIN)/python -m pytest -m peers
+	$(BIN)/python -m pytest -m peers -n auto
 
 proofs: $(VENV)/.test $(VENV)/.proofs   ## the GPU kernels, proved without a GPU; needs g++
 	$(BIN)/python -m pytest -m proofs tests/gpu -n auto --dist loadfile
 
 graders: $(VENV)/.test $(VENV)/.graders ## assignments in nbgrader, in otter, on a Dask cluster, and in JupyterLab where there is Chromium
-	$(BIN)/python -m pytest -m graders tests/graders tests/assignment
+	$(BIN)/python -m pytest -m graders tests/graders tests/assignment -n auto
 
 lint: $(VENV)/.dev                      ## ruff
 	$(BIN)/ruff check .
@@ -35,8 +35,8 @@ lint: $(VENV)/.dev                      ## ruff
 types: $(VENV)/.dev                     ## mypy over the public surface
 	$(BIN)/mypy
 
-coverage: $(VENV)/.dev                  ## which lines the tests reach
-	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+coverage: $(VENV)/.coverage             ## which lines the tests reach
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term-missing:skip-covered
 
 notebooks: $(VENV)/.notebooks           ## build and execute the notebooks from the lessons
 	$(BIN)/python lessons/build.py
