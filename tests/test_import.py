@@ -37,3 +37,12 @@ def test_parts_load_what_they_need_when_they_need_it(part):
 
 def test_the_command_answers_before_it_loads_numpy():
     assert not modules_after("import visattn.cli") & {"jaxtyping", "numpy"}
+
+
+def test_calling_an_operator_loads_no_jax(tmp_path):
+    (tmp_path / "jax").mkdir()
+    (tmp_path / "jax" / "__init__.py").write_text("")
+    after = modules_after(f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nimport numpy; from visattn import ops\n"
+                          "ops.softmax.forward(numpy.ones((2, 3)))")
+    assert "jaxtyping" in after
+    assert "jax" not in after

@@ -151,14 +151,20 @@ def _formulas(module: str, changes: tuple[Change, ...]) -> CodeType:
     """The code of a module's constants and functions, without types and doors."""
     tree = ast.parse(changed_source(module, changes))
     tree.body = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.Assign))]
-    for node in ast.walk(tree):
+    for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             node.returns = None
-            node.decorator_list = [d for d in node.decorator_list if "checked" not in ast.unparse(d)]
+            node.decorator_list = [d for d in node.decorator_list if _name(d) != "checked"]
             for arg in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
                 arg.annotation = None
     return compile(tree, f"<{module} with {', '.join(c.name for c in changes) or 'changed parts'}>", "exec",
                    dont_inherit=True)
+
+
+def _name(decorator: ast.expr) -> str:
+    """Of @name, or of @name(...)."""
+    decorator = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return decorator.id if isinstance(decorator, ast.Name) else ""
 
 
 def changed_source(module: str, changes: Iterable[Change]) -> str:

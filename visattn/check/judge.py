@@ -496,16 +496,19 @@ class _Check:
                    default=np.inf)
 
     def _off(self, name: str, stage: str, q: Precision) -> float:
-        """The largest error of a part in bounds of another precision."""
+        """The largest error of a part in bounds of another precision; or the first that is too large for honest
+        arithmetic, looking at the worst cases first."""
         largest = 0.0
-        for s in self.seen[stage]:
-            if s.fits(name):
-                with np.errstate(all="ignore"):
-                    coarse = tolerance.bounds(self.op, s.case.args, s.case.options, s.case.dy, q,
-                                              all_ways=False).parts()[name]
-                for got, wanted, mine in zip(s.parts[name], coarse, s.bounds.parts()[name], strict=True):
-                    room = Within(wanted.value, np.maximum(wanted.error, mine.error))
-                    largest = max(largest, compare(got, room).worst)
+        fitting = [s for s in self.seen[stage] if s.fits(name)]
+        for s in sorted(fitting, key=lambda s: -self.compared[stage, s.case.name, name].worst):
+            with np.errstate(all="ignore"):
+                coarse = tolerance.bounds(self.op, s.case.args, s.case.options, s.case.dy, q,
+                                          all_ways=False).parts()[name]
+            for got, wanted, mine in zip(s.parts[name], coarse, s.bounds.parts()[name], strict=True):
+                room = Within(wanted.value, np.maximum(wanted.error, mine.error))
+                largest = max(largest, compare(got, room).worst)
+            if largest > HONEST:
+                break
         return largest
 
     def _systematic(self, name: str, stage: str, q: Precision) -> bool:

@@ -19,7 +19,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer, jaxtyped
+from jaxtyping import Bool, Float, Integer, _decorator, jaxtyped
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -58,6 +58,7 @@ def checked(formula: Any, /) -> Any:
 
 def _door(formula: Callable[..., Any], rules: Callable[..., None] | None) -> Callable[..., Any]:
     signature = inspect.signature(formula)
+    names, defaults = tuple(signature.parameters), {p.name: p.default for p in signature.parameters.values()}
     wanted = () if rules is None else tuple(inspect.signature(rules).parameters)
     operator = f"{formula.__module__.rpartition('.')[2]}.{formula.__name__}"
     passed: set[Any] = set()
@@ -65,18 +66,19 @@ def _door(formula: Callable[..., Any], rules: Callable[..., None] | None) -> Cal
     def admit(args: Any, options: Any, dtypes: tuple[str, ...] = DTYPES, hint: str = "") -> None:
         """Raise unless the arguments fit; `dtypes` of floating-point arrays, `hint` where they have another."""
         key = _key((dtypes, *args, tuple(options.items())))
-        if rules is None and key in passed:
+        known = key in passed
+        if known and rules is None:
             return
         try:
-            bound = signature.bind(*args, **options)
+            bound = dict(zip(names, args), **options) if known else signature.bind(*args, **options).arguments
         except TypeError as error:
             raise TypeError(f"{operator}: {error}; its signature is {bare(signature)}") from None
         try:
-            if key not in passed:
-                _check(signature, bound.arguments, dtypes, hint)
+            if not known:
+                _check(signature, bound, dtypes, hint)
             if rules is not None:
-                bound.apply_defaults()
-                rules(*(bound.arguments[name] for name in wanted))
+                values = defaults | bound
+                rules(*(values[name] for name in wanted))
         except (TypeError, ValueError) as error:
             raise type(error)(f"{operator}: {error}") from None
         if key is not None and len(passed) < REMEMBERED:
@@ -111,7 +113,7 @@ def _check(signature: inspect.Signature, arguments: dict[str, Any], dtypes: tupl
     # A cache comes first: it says what the axes are that dy must have.
     ordered = sorted(arguments.items(), key=lambda item: not _is_record(expected[item[0]]))
     seen: dict[str, tuple[Any, Any]] = {}
-    with jaxtyped("context"):
+    with _axes_in_common():
         for name, value in ordered:
             _fit(name, value, expected[name], seen)
     came = {str(v.dtype): name for name, (v, a) in reversed(seen.items()) if _is_float(a)}
@@ -122,6 +124,15 @@ def _check(signature: inspect.Signature, arguments: dict[str, Any], dtypes: tupl
     if len(came) > 1:
         (one, first), (other, second) = list(came.items())[-2:][::-1]
         raise TypeError(f"{second} is {other} but {first} is {one}: give all floating-point arrays one dtype")
+
+
+def _axes_in_common() -> typing.ContextManager[None]:
+    """jaxtyped("context"), which would import JAX at its first call, to shorten JAX's tracebacks: half a second."""
+    flag, _decorator._tb_flag = _decorator._tb_flag, False
+    try:
+        return jaxtyped("context")
+    finally:
+        _decorator._tb_flag = flag
 
 
 def _fit(name: str, value: Any, annotation: Any, seen: dict[str, tuple[Any, Any]]) -> None:
