@@ -41,12 +41,12 @@ from rich.console import Console
 from rich.table import Table
 
 from visattn import catalogue, ops, tree
-from visattn.check import cases as case_module
-from visattn.check import changes, diagnose, judge, tolerance
+from visattn.check import cases, changes, diagnose, judge, memory, tolerance
+from visattn.check.calling import Calls
 from visattn.check.changes import Change
 from visattn.check.child.records import Accepts, Answer, Problem
 from visattn.check.diagnose import TELLS
-from visattn.check.precision import PRECISIONS
+from visattn.check.precision import PRECISIONS, nearest
 from visattn.check.verdicts import Report
 from visattn.ops import _contract
 
@@ -54,67 +54,11 @@ HERE = Path(__file__).parent
 BOTH, HALF = ("float64", "float32"), ("bfloat16", "float16")
 WAYS = ("alone", "float32", "backward", "autograd", "pair", "beside", *HALF)
 OUTCOMES = ("named", "half", "unnamed", "misnamed", "accepted", "convention", "no effect")
+KEPT = 500_000              # answers, of one operator: cases, bounds, and what each change gives
 SAME = 1e-9                 # of the largest number: two functions are one
 DIRECTIONS = 2              # along which a gradient is asked whether it is one
 EXACT = 1e-12               # of the sum of its terms, that it may be off in them
 STEPS = 2.0 ** -12, 2.0 ** -16, 2.0 ** -20      # of differences, of an argument's mean size; short ones reach no kink
-
-# What does not depend on the function that is checked is computed once.
-
-_keys: dict[int, tuple[ModuleType, Any]] = {}
-
-
-def key_of(op: Any) -> Any:
-    """An operator with its changes, as something hashable: two copies with the same changes are one."""
-    if id(op) not in _keys:
-        made = tuple((m.__name__, changes.made_in(m)) for m in (op, *changes.parts(op)) if changes.made_in(m))
-        _keys[id(op)] = op, (op.__name__, made)
-    return _keys[id(op)][1]
-
-
-class Memo:
-    """A function whose answers, and exceptions, are kept under a key."""
-
-    def __init__(self, f: Any, key: Any) -> None:
-        self.f, self.key, self.kept = f, key, {}
-
-    def __call__(self, *args: Any, **kw: Any) -> Any:
-        key = self.key(*args, **kw)
-        if key not in self.kept:
-            try:
-                self.kept[key] = True, self.f(*args, **kw)
-            except Exception as error:
-                self.kept[key] = False, error
-        good, what = self.kept[key]
-        if not good:
-            raise what
-        return what
-
-
-def remember() -> list[Memo]:
-    """Put memory into the checker: cases, bounds, and what changed operators answer."""
-    def of_cases(op: Any, precision: Any = "float32", seed: int = 0, names: Any = None) -> Any:
-        return key_of(op), getattr(precision, "name", precision), seed, None if names is None else tuple(names)
-
-    def of_bounds(op: Any, args: Any, options: Any = None, dy: Any = None, precision: Any = "float32",
-                  accumulate: Any = None, *, all_ways: bool = True) -> Any:
-        held.append(args)
-        return (key_of(op), id(args), dy is None, id(options), getattr(precision, "name", precision),
-                getattr(precision, "accumulate", None), accumulate, all_ways)
-
-    def of_tried(op: Any, case: Any, p: Any) -> Any:
-        held.append(case.args)
-        return key_of(op), id(case.args), id(case.options), p.name
-
-    def of_changed(op: Any, *some: Change) -> Any:
-        return key_of(op), some
-
-    held: list[Any] = []                    # so that no two things have the same id
-    memos = [Memo(case_module.cases, of_cases), Memo(tolerance.bounds, of_bounds),
-             Memo(diagnose.Tried, of_tried), Memo(changes.changed, of_changed)]
-    judge.cases, tolerance.bounds, diagnose.Tried, changes.changed = memos
-    return memos
-
 
 # The function that is checked.
 
@@ -310,7 +254,7 @@ def _difference(f: Any, step: float = STEPS[0]) -> Any:
 
 
 def check(reference: ModuleType, runner: Direct, stages: tuple[str, ...]) -> Report:
-    return judge._Check(reference, runner, [PRECISIONS[s] for s in stages], {}, 0, None, lambda what: None).report()
+    return judge.judged(Calls(reference, runner, [PRECISIONS[s] for s in stages], {}, 0))
 
 
 # What came of it.
@@ -329,13 +273,13 @@ class Row(NamedTuple):
 def tried(op: ModuleType, some: tuple[Change, ...], precision: str) -> list[Any]:
     """[(case, {part: leaves or None}, bounds)] of the changed operator, in the arithmetic of a precision."""
     p, found = PRECISIONS[precision], []
-    for case in judge.cases(op, p):
+    for case in cases.cases(op, p):
         right = tolerance.bounds(op, case.args, case.options, case.dy, p, all_ways=False)
         try:
             changed = changes.changed(op, *some)
         except LookupError:
             return []
-        answer = diagnose.Tried(changed, case, PRECISIONS["float64"] if precision in HALF else p)
+        answer = diagnose.tried(changed, case, PRECISIONS["float64"] if precision in HALF else p)
         found.append((case, {part: answer.part(part) for part in right.parts()}, right))
     return found
 
@@ -481,7 +425,7 @@ def _rounded(op: ModuleType, some: tuple[Change, ...], precision: str) -> tuple[
             largest = max(largest, _apart(mine[part], leaves))
             if mine[part] is not None:
                 with np.errstate(all="ignore"):
-                    worst = max(worst, _apart([case_module.nearest(leaf, p) for leaf in mine[part]], leaves))
+                    worst = max(worst, _apart([nearest(leaf, p) for leaf in mine[part]], leaves))
             else:
                 worst = np.inf
     if largest == 0:
@@ -499,7 +443,7 @@ def main(
     save: Annotated[bool, typer.Option(help="Write benchmarks/results/mistakes-<date>.json.")] = False,
 ):
     """Put every mistake before the checker, and count."""
-    memos, end = remember(), time.monotonic() + 60 * minutes
+    end = time.monotonic() + 60 * minutes
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for module in catalogue.select(op or [name for name in catalogue.everything() if name in dir(ops)]):
@@ -509,7 +453,7 @@ def main(
         kept = [row._replace(names=tuple(row.names), said=tuple(row.said)) for row in kept]
         done = {(row.way, row.names) for row in kept}
         start = time.monotonic()
-        with path.open("a") as log:
+        with memory.kept(KEPT), path.open("a") as log:
             for of_way, some in work(module, tuple(way or WAYS), pairs, seed):
                 if time.monotonic() > end:
                     break
@@ -529,9 +473,6 @@ def main(
         rows += kept
         print(f"{name}: {dict(Counter(row.outcome for row in kept if row.way not in HALF))} "
               f"{time.monotonic() - start:.0f} s", flush=True)
-        for memo in memos:
-            memo.kept.clear()
-        _keys.clear()
     show(rows, Console())
     if save:
         target = HERE / "results" / f"mistakes-{date.today()}.json"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from visattn import ops
-from visattn.check import changes, judge, run
+from visattn.check import changes, conclusion, run
 from visattn.check.runner import Limits
 from visattn.check.verdicts import ORDER
 
@@ -337,5 +337,5 @@ def test_no_hostile_file_passes(file):
 
 def test_verdicts_are_in_order():
     assert ORDER.index("failed") < ORDER.index("wrong") < ORDER.index("precision") < ORDER.index("pass")
-    assert judge.sentence(SimpleNamespace(verdict="pass", name="y", suspect=None, says="", ratio=0.5),
+    assert conclusion.sentence(SimpleNamespace(verdict="pass", name="y", suspect=None, says="", ratio=0.5),
                           [SimpleNamespace(verdict="pass", name="y", ratio=0.5)], []).startswith("Right: y within 0.5")
