@@ -455,6 +455,32 @@ class TestKeras:
         checked(found, ops.linear, rng, dtype="float32", rtol=1e-5)
         assert "float64" not in found.accepts.dtypes
 
+    def test_parts_of_one_kernel_are_its_columns(self, target, rng):
+        found = target("multihead", """
+            from keras import layers, ops
+            class Heads(layers.Layer):
+                def __init__(self):
+                    super().__init__()
+                    self.qkv, self.out = layers.Dense(18, use_bias=False), layers.Dense(6, use_bias=False)
+                def call(self, x, context, heads):
+                    def split(u):
+                        return ops.transpose(ops.reshape(u, (*u.shape[:2], heads, -1)), (0, 2, 1, 3))
+                    q = split(self.qkv(x)[..., :6])
+                    k, v = (split(u) for u in ops.split(self.qkv(context)[..., 6:], 2, -1))
+                    p = ops.softmax(ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) * q.shape[-1] ** -0.5)
+                    o = ops.transpose(ops.matmul(p, v), (0, 2, 1, 3))
+                    return self.out(ops.reshape(o, (*o.shape[:2], -1)))
+            def build(w_q, **others): return Heads()
+        """, name="build", weights={"w_q": "qkv.kernel.T[0/3]", "w_k": "qkv.kernel.T[1/3]",
+                                    "w_v": "qkv.kernel.T[2/3]", "w_o": "out.kernel.T"})
+        args = {"x": rng.normal(size=(2, 3, 6)), "context": rng.normal(size=(2, 4, 6))}
+        args |= {name: rng.normal(size=(6, 6)) for name in ("w_q", "w_k", "w_v", "w_o")}
+        y, cache = ops.multihead.forward(**args, heads=2)
+        answer = found.call(args, {"heads": 2}, [y], dtype="float32")
+        assert answer.problems == ()
+        for ours, theirs in zip((*answer.y, *answer.grads), (y, *ops.multihead.backward(y, cache)), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+
     def test_float64_is_not_asked_of_keras_because_its_product_of_matrices_has_float32s_error(self, keras, rng):
         torch = pytest.importorskip("torch")
         a, b = torch.tensor(rng.normal(size=(3, 4))), torch.tensor(rng.normal(size=(4, 5)))
