@@ -27,6 +27,8 @@ from visattn.check.verdicts import RIGHT, Finding, Part, Report
 
 __all__ = ["HONEST", "judged", "run"]
 
+DERIVATIVE = "The derivative of the output, by differences."
+
 
 def run(op: str | ModuleType, forward: Any = None, backward: Any = None, *, file: str = "", module: str = "",
         name: str = "", backward_name: str = "", framework: str = "auto", precision: str | None = None,
@@ -129,11 +131,12 @@ def _by_convention(first: Judgement) -> tuple[Judgement, list[Finding]] | None:
         return None
     found = dict.fromkeys(e.changes for diagnosis in first.diagnoses.values() if wrong
                           for e in diagnosis.explain(wrong, kinds=("convention",)))
-    best: tuple[tuple[int, int], tuple[Change, ...], Judgement] | None = None
+    best: tuple[tuple[int, int, int], tuple[Change, ...], Judgement] | None = None
     for some in found:
         again = _with(first, *some)
         if again.parts[0].verdict in (*RIGHT, "contract") and (wrong == ["y"] or _all_right(again)):
-            score = (sum(part.verdict in RIGHT for part in again.parts),
+            right = [part for part in again.parts if part.verdict in RIGHT]
+            score = (len(right), sum(part.says != DERIVATIVE for part in right),
                      sum(part.suspect is not None for part in again.parts))
             if best is None or score > best[0]:
                 best = score, some, again
@@ -178,7 +181,7 @@ def _with(first: Judgement, *some: Change) -> Judgement:
 def _of_convention(judgement: Judgement, part: Part) -> Part:
     """A gradient by hand may not be known for a convention; the derivative of the output always is."""
     if part.verdict in ("wrong", "range") and part.suspect is None and judgement.consistent(part.name):
-        return part._replace(verdict="pass", ratio=0.0, says="The derivative of the output, by differences.", map=None)
+        return part._replace(verdict="pass", ratio=0.0, says=DERIVATIVE, map=None)
     return part
 
 
