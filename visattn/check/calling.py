@@ -69,10 +69,10 @@ class Calls:
         lacks = [what for what in dropped if not what.endswith("said to it")]
         if lacks:
             count = len(set().union(*(dropped[what] for what in lacks)))
-            self.notes.append(f"it has no {', '.join(lacks)}: {count} case{'s were' if count > 1 else ' was'} left out "
-                              "or made without")
-        self.notes += [f"{what}: {', '.join(sorted(names))} left out" for what, names in dropped.items()
-                       if what not in lacks]
+            self.note([f"it has no {', '.join(lacks)}: {count} case{'s were' if count > 1 else ' was'} left out or "
+                       "made without"])
+        self.note(f"{what}: {', '.join(sorted(names))} left out" for what, names in dropped.items()
+                  if what not in lacks)
         return list(made.values())
 
     def _project(self, case: Case, p: Precision, dropped: dict[str, set[str]]) -> Case | None:
