@@ -135,13 +135,14 @@ def _by_convention(first: Judgement) -> tuple[Judgement, list[Finding]] | None:
     for some in found:
         again = _with(first, *some)
         if again.parts[0].verdict in (*RIGHT, "contract") and (wrong == ["y"] or _all_right(again)):
+            # Differences see less than bounds do: what is right by them alone comes second.
             right = [part for part in again.parts if part.verdict in RIGHT]
-            score = (len(right), sum(part.says != DERIVATIVE for part in right),
+            score = (sum(part.says != DERIVATIVE for part in right), len(right),
                      sum(part.suspect is not None for part in again.parts))
             if best is None or score > best[0]:
                 best = score, some, again
-        if best is not None and _all_right(best[2]):
-            break
+            if score[0] == len(again.parts):
+                break
     if best is None:
         return None
     _, some, again = best
