@@ -1,7 +1,7 @@
 """The function that is checked, called on every case that it can be given."""
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -48,11 +48,11 @@ class Calls:
                 self.progress(f"{p.name} {case.name}")
                 answer = self.call(case, p)
                 self.answers[p.name, case.name] = case, answer
-                self.note(answer.notes)
+                self.note(*answer.notes)
                 if any(problem.kind in HOPELESS for problem in answer.problems):
                     break
 
-    def note(self, notes: Iterable[str]) -> None:
+    def note(self, *notes: str) -> None:
         """Something to be said in the report, once."""
         self.notes += [note for note in notes if note not in self.notes]
 
@@ -69,10 +69,10 @@ class Calls:
         lacks = [what for what in dropped if not what.endswith("said to it")]
         if lacks:
             count = len(set().union(*(dropped[what] for what in lacks)))
-            self.note([f"it has no {', '.join(lacks)}: {count} case{'s were' if count > 1 else ' was'} left out or "
-                       "made without"])
-        self.note(f"{what}: {', '.join(sorted(names))} left out" for what, names in dropped.items()
-                  if what not in lacks)
+            self.note(f"it has no {', '.join(lacks)}: {count} case{'s were' if count > 1 else ' was'} left out or made "
+                      "without")
+        self.note(*(f"{what}: {', '.join(sorted(names))} left out" for what, names in dropped.items()
+                    if what not in lacks))
         return list(made.values())
 
     def _project(self, case: Case, p: Precision, dropped: dict[str, set[str]]) -> Case | None:

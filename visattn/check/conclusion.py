@@ -26,13 +26,13 @@ def conclude(calls: Calls, judgement: Judgement, findings: list[Finding]) -> Rep
     if verdict not in RIGHT and verdict != "unsupported":
         findings = [*findings, *look_closer(calls, parts, findings)]
     for stage, why in calls.left_out.items():
-        calls.note([f"not judged in {stage}: {why}"])
+        calls.note(f"not judged in {stage}: {why}")
     unsupported = {(stage, problem.says) for (stage, _), found in judgement.problems.items() for problem in found
                    if problem.kind == "unsupported"}
-    calls.note(f"not supported in {stage}: {says}" for stage, says in sorted(unsupported))
+    calls.note(*(f"not supported in {stage}: {says}" for stage, says in sorted(unsupported)))
     if not calls.accepts.gradient:
-        calls.note(["no gradient was given, and none was judged"])
-    calls.note(judged_shares(judgement))
+        calls.note("no gradient was given, and none was judged")
+    calls.note(*judged_shares(judgement))
     return closed(calls, judgement, verdict, sentence(first, parts, findings), findings)
 
 
@@ -62,7 +62,7 @@ def look_closer(calls: Calls, parts: Sequence[Part], findings: Sequence[Finding]
     try:
         seen = probes.probe(calls.op, call, set(calls.accepts.takes))
     except Exception as error:                          # a probe is a help, never a reason to stop
-        calls.note([f"the probes could not run: {error}"])
+        calls.note(f"the probes could not run: {error}")
         return found
     if any(f.name == "convention" for f in findings):
         seen = [f for f in seen if f.fine or not f.name.startswith(OF_CONVENTION)]

@@ -208,6 +208,6 @@ def lawful(judgement: Judgement, sizes: dict[str, int] | None) -> list[Finding]:
             verdict="wrong", precision=p.name, case="", map=None,
             says=f"Right on every small case, but not{at or ' at larger sizes'}: {broken.says}")
     elif sizes:
-        calls.note([f"{len(found)} laws that need no reference hold{at}" if found else
-                    f"no law is known that {name_of(calls.op)} keeps without a reference"])
+        calls.note(f"{len(found)} laws that need no reference hold{at}" if found else
+                   f"no law is known that {name_of(calls.op)} keeps without a reference")
     return found

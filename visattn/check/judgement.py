@@ -106,7 +106,7 @@ class Judgement:
             return False
         if any(wanted <= some for some in answered):
             return False
-        self.calls.note([f"it refuses {' and '.join(sorted(wanted))} together: left out"])
+        self.calls.note(f"it refuses {' and '.join(sorted(wanted))} together: left out")
         return True
 
     def _compare(self, stage: str, seen: Seen) -> None:
