@@ -15,6 +15,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -126,7 +127,7 @@ def _check(signature: inspect.Signature, arguments: dict[str, Any], dtypes: tupl
         raise TypeError(f"{second} is {other} but {first} is {one}: give all floating-point arrays one dtype")
 
 
-def _axes_in_common() -> typing.ContextManager[None]:
+def _axes_in_common() -> AbstractContextManager[None]:
     """jaxtyped("context"), which would import JAX at its first call, to shorten JAX's tracebacks: half a second."""
     flag, _decorator._tb_flag = _decorator._tb_flag, False
     try:
