@@ -252,30 +252,46 @@ def run(seeds: Annotated[int, typer.Option(help="From 0 on.")] = 3,
         functions: Annotated[str, typer.Option(help="A pattern of their names.")] = "*",
         precisions: Annotated[str, typer.Option(help="Likewise.")] = ",".join(FINEST_FIRST),
         minutes: Annotated[float, typer.Option(help="Not to begin anything after so long.")] = 50) -> None:
-    """Call the implementations; seed after seed, so that whenever it ends, all operators have as many."""
+    """Call the implementations; seed after seed, so that whenever it ends, all operators have as many.
+
+    With JAX, operator after operator, forgotten before the next: a process may map only so many compiled functions.
+    """
     torch.set_num_threads(1)
     BUILD.mkdir(parents=True, exist_ok=True)
     chosen, end = ops.split(",") if ops else operators(), time.monotonic() + 60 * minutes
     done = {(d["op"], d["precision"], d["seed"], d["frameworks"], d.get("functions", "*")) for d in kept()}
-    for seed in range(seeds):
-        for name in chosen:
-            start = time.monotonic()
-            for precision in precisions.split(","):
-                if (name, precision, seed, frameworks, functions) in done:
-                    continue
-                if time.monotonic() > end:
-                    print(f"time is up, at seed {seed}, {name}")
-                    return
-                found = evaluate(catalogue.select([name])[0], precision, seed, frameworks, functions)
-                with (BUILD / f"{name}.jsonl").open("a") as file:
-                    file.write(json.dumps(found) + "\n")
-                for one, r in found["results"].items():
-                    for case, part, ratio, machine in r["rejected"]:
-                        print(f"{name} {precision} seed {seed}: {one} {machine} {case} {part} {ratio:.3g}", flush=True)
-                    for text in r["raised"]:
-                        print(f"{name} {precision} seed {seed}: {one} raised {text}", flush=True)
-            if (taken := time.monotonic() - start) > 0.01:
-                print(f"  seed {seed} {name} {taken:.1f} s", flush=True)
+    jobs = [(seed, name) for seed in range(seeds) for name in chosen]
+    if "jax" in frameworks.split(","):
+        jobs.sort(key=lambda job: chosen.index(job[1]))
+    for (seed, name), (_, before) in zip(jobs, [(0, ""), *jobs]):
+        start = time.monotonic()
+        if name != before:
+            forget_compiled()
+        for precision in precisions.split(","):
+            if (name, precision, seed, frameworks, functions) in done:
+                continue
+            if time.monotonic() > end:
+                print(f"time is up, at seed {seed}, {name}")
+                return
+            found = evaluate(catalogue.select([name])[0], precision, seed, frameworks, functions)
+            with (BUILD / f"{name}.jsonl").open("a") as file:
+                file.write(json.dumps(found) + "\n")
+            for one, r in found["results"].items():
+                for case, part, ratio, machine in r["rejected"]:
+                    print(f"{name} {precision} seed {seed}: {one} {machine} {case} {part} {ratio:.3g}", flush=True)
+                for text in r["raised"]:
+                    print(f"{name} {precision} seed {seed}: {one} raised {text}", flush=True)
+        if (taken := time.monotonic() - start) > 0.01:
+            print(f"  seed {seed} {name} {taken:.1f} s", flush=True)
+
+
+def forget_compiled() -> None:
+    """What JAX compiled so far."""
+    if compiled.cache_info().currsize:
+        import jax
+
+        compiled.cache_clear()
+        jax.clear_caches()
 
 
 def kept() -> Iterator[dict[str, Any]]:
