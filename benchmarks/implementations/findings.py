@@ -162,7 +162,7 @@ FINDINGS = (
     Finding("jax: running sums in half precision",
             "XLA for CPUs rounds a running sum to bfloat16 or float16 after every term where jax does not ask for "
             "float32: in gradients of what was broadcast, and in sums by einsum.",
-            (("*", "jax_*", "d[bg]"), ("*", "jax_*", "db?"), ("*", "jax_*", "dbias"),
+            (("*", "jax_*", "d[bg]"), ("*", "jax_*", "db?"), ("*", "jax_*", "db_?"), ("*", "jax_*", "dbias"),
              ("global_average_pool2d", "jax_einsum", "y")), HALF,
             xla_rounds_running_sums),
     Finding("jax: dot_product_attention in float64", "It computes in float32, and gives float64 back.",
