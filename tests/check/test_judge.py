@@ -256,6 +256,23 @@ def test_the_first_intermediate_that_differs_is_said():
     assert next(f for f in report.findings if f.name == "first divergence").value == "a"
 
 
+def test_an_argument_that_a_cache_names_is_no_intermediate():
+    def forward(q, k, v, mask=None):
+        y, p = ops.attention.forward(q, k, v, mask=mask)[0] + 1, 0 * q
+        return {"y": y, "q": p, "mask": p}
+
+    assert not [f for f in run("attention", forward).findings if f.name == "first divergence"]
+
+
+def test_an_option_that_is_fixed_need_not_be_taken():
+    def forward(q, k, v):
+        return ops.attention.forward(q, k, v, scale=0.3)[0]
+
+    report = run("attention", forward, options={"scale": 0.3})
+    assert report.passed
+    assert not [note for note in report.notes if "has no" in note and "scale" in note]
+
+
 def test_a_mistake_of_any_part_of_an_operator_is_found():
     names = {c.name: c for c in changes.changes_of(ops.multihead, "mistake") if c.op == ops.attention.__name__}
     wrong = changes.changed(ops.multihead, names["unscaled"])

@@ -88,7 +88,7 @@ class Calls:
                 dropped.setdefault(f"{key}={options[key]!r} cannot be said to it", set()).add(case.name)
                 return None
         for key in (*(n for n, a in zip(names, case.args) if a is not None and n not in takes),
-                    *(key for key in case.options if key not in takes)):
+                    *(key for key in case.options if key not in takes and key not in self.options)):
             dropped.setdefault(key, set()).add(case.name)
         if len(args) == len(case.args) and options.keys() == case.options.keys() and not self.options:
             return case

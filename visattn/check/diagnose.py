@@ -5,6 +5,7 @@ where some case tells it from the reference by at least four bounds.  First sing
 explain it are all named.  None: the mistake is unknown, and that is what is said.
 """
 
+import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
@@ -337,10 +338,11 @@ class Diagnosis:
 
 
 def intermediates(op: ModuleType, case: Case) -> Iterator[tuple[str, np.ndarray]]:
-    """The named arrays of the reference's forward, in the order in which they appear, then those of its cache."""
+    """The named arrays of the reference's forward, in the order in which they appear, then those of its cache; no
+    arguments."""
     import sys
 
-    formula, seen = op.forward.__wrapped__.__code__, {}
+    formula, seen, given = op.forward.__wrapped__.__code__, {}, inspect.signature(op.forward).parameters
 
     def watch(frame: Any, event: str, arg: Any) -> Callable[..., Any] | None:
         if event == "return" and frame.f_code is formula:
@@ -353,13 +355,13 @@ def intermediates(op: ModuleType, case: Case) -> Iterator[tuple[str, np.ndarray]
         _, cache = op.forward(*case.args, **case.options)
     finally:
         sys.setprofile(before)
-    names = [name for name in formula.co_varnames if name in seen]
+    names = [name for name in formula.co_varnames if name in seen and name not in given]
     for name in names:
-        if tree.is_leaf(seen[name]) and not any(seen[name] is a for a in tree.leaves(case.args)):
+        if tree.is_leaf(seen[name]):
             yield name, np.asarray(seen[name])
     for name, leaf in tree.named_leaves(tuple_of_arrays(cache)):
         short = name.rpartition(".")[2]
-        if short not in names:
+        if short not in names and short not in given:
             yield short, np.asarray(leaf)
 
 
