@@ -217,6 +217,10 @@ class TestBuilder:
 
     def test_compares_words_exactly_and_numbers_nearly(self):
         assert build.same_words("error 0.1234 in 3", "error 0.1235 in 3")
+        assert build.same_words("60% of 0.98, 2.00e-05", "61% of 0.97, 1.99e-05")
+        assert not build.same_words("60%", "63%")
+        assert not build.same_words("0.98", "0.96")
+        assert not build.same_words("axis 3", "axis 4")
         assert not build.same_words("error 0.1234", "error 0.2234")
         assert not build.same_words("error 0.1234", "mistake 0.1234")
         assert not build.same_words("1 2", "1")
