@@ -36,6 +36,7 @@ NUDGES = 6
 SMALL = 1e-4                # of the largest number: below, an unknown mistake may be a constant
 SEVERE = ("mutated", "changing", "shape", "device", "missing")
 FAILED = ("raised", "resource", "crash", "forged")
+STEEP = 16                  # the largest argument of a case, above which differences are the last resort
 NOTHING = Compared(np.zeros(0), 0.0, False, 0.0)
 
 
@@ -292,6 +293,7 @@ class Judgement:
             return self.compared.get(("float64", s.case.name, part), NOTHING).worst > HONEST
 
         wrong = [s for s in self.seen["float64"] if off(s, name) and s.case.layout == "contiguous"]
+        wrong = [s for s in wrong if _largest(s.case) <= STEEP] or wrong
         wrong.sort(key=lambda s: (not s.case.name.startswith(("plain", "bare")),
                                   sum(np.size(a) for a in tree.leaves(s.case.args))))
         chosen = [*wrong[:2], *[s for s in wrong[2:] if not off(s, "y")][:1]]
@@ -390,6 +392,10 @@ class Judgement:
             kept, names, index = kept[index[0]], names[1:], index[1:]
         return Map(case, tuple(names), kept, ratio.shape, tuple(int(i) for i in at), float(got[at]),
                    float(wanted.value[at]), float(wanted.error[at]))
+
+
+def _largest(case: Case) -> float:
+    return max(float(np.abs(a[np.isfinite(a)]).max(initial=0)) for a in tree.leaves(case.args) if a.dtype.kind == "f")
 
 
 def axes_of(op: Any, part: str, ndim: int) -> tuple[str, ...]:
