@@ -65,10 +65,13 @@ def layer_norm_by_hand_overflows() -> tuple[float, float]:
 
 
 def sigmoid_by_hand_overflows() -> tuple[float, float]:
-    """e¹² is no number of float16: its reciprocal is 0, the derivative of that not a number."""
-    x = torch.tensor([-12.0], dtype=torch.float16, requires_grad=True)
-    (1 / (1 + torch.exp(-x))).backward()
-    return (0.0 if bool(torch.isfinite(x.grad).all()) else np.inf), 1.0
+    """e¹² is no number of float16, nor e⁹⁰ of float32: the reciprocal is 0, the derivative of that not a number."""
+    gone = []
+    for least, dtype in ((-12.0, torch.float16), (-90.0, torch.float32)):
+        x = torch.tensor([least], dtype=dtype, requires_grad=True)
+        (1 / (1 + torch.exp(-x))).backward()
+        gone.append(not torch.isfinite(x.grad).all())
+    return (np.inf if all(gone) else 0.0), 1.0
 
 
 def one_minus_sigmoid() -> tuple[float, float]:
@@ -147,11 +150,11 @@ FINDINGS = (
             "Autograd forms rstd³, which overflows where a row deviates by less than 0.02: infinity, or not a number.",
             (("layernorm", "torch_by_hand", "dx"), ("layernorm", "torch_rsqrt", "dx"),
              ("layernorm", "torch_scale_first", "dx"), ("layernorm", "jax_*", "dx"),
-             ("batchnorm", "torch_flat", "dx")), ("float16",),
+             ("batchnorm", "torch_flat", "dx"), ("batchnorm", "jax_*", "dx")), ("float16",),
             layer_norm_by_hand_overflows),
-    Finding("1 / (1 + e⁻ˣ) in float16",
-            "Below -11 the exponential overflows: the output is 0 and the gradient not a number.",
-            (("squeeze_excite", "jax_einsum", "d*"),), ("float16",), sigmoid_by_hand_overflows),
+    Finding("1 / (1 + e⁻ˣ)",
+            "Below -88, in float16 -11, the exponential overflows: the output is 0 and the gradient not a number.",
+            (("squeeze_excite", "jax_einsum", "d*"),), ("float32", *HALF), sigmoid_by_hand_overflows),
     Finding("transformers: LabelSmoother in float64", "It sums the logarithms of all classes in float32.",
             (("cross_entropy", "torch_transformers_label_smoother", "*"),), ("float64",), label_smoother_in_float32),
     Finding("parts joined by 1 - σ",
@@ -163,7 +166,8 @@ FINDINGS = (
             "XLA for CPUs rounds a running sum to bfloat16 or float16 after every term where jax does not ask for "
             "float32: in gradients of what was broadcast, and in sums by einsum.",
             (("*", "jax_*", "d[bg]"), ("*", "jax_*", "db?"), ("*", "jax_*", "db_?"), ("*", "jax_*", "dbias"),
-             ("global_average_pool2d", "jax_einsum", "y")), HALF,
+             ("global_average_pool2d", "jax_einsum", "y"), ("batchnorm", "jax_*", "dx"),
+             ("attention", "jax_lowest_number", "dk")), HALF,
             xla_rounds_running_sums),
     Finding("jax: dot_product_attention in float64", "It computes in float32, and gives float64 back.",
             (("attention", "jax_dot_product_attention", "*"), ("grouped_query", "jax_dot_product_attention", "*")),
