@@ -8,7 +8,7 @@ What is right is the operator, or a copy of it that follows a library's conventi
 
 import inspect
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -230,7 +230,8 @@ class Judgement:
             return part._replace(says=f"Infinite, or not a number, where the exact result is finite: something on the "
                                       f"way exceeds {p.largest:.3g}, the largest number of {p.dtype}.")
         says = "An unknown mistake: none of the known ones gives these numbers."
-        small = part.map and abs(part.map.got - part.map.wanted) / self._largest(name, stage, case)
+        right = next(s for s in self.seen[stage] if s.case.name == case).bounds.parts()[name]
+        small = part.map and abs(part.map.got - part.map.wanted) / (_largest(w.value for w in right) or 1.0)
         if small and small < SMALL:
             says += (f" They are off by {small:.1g} of the largest, and stay so where the arguments move: a constant "
                      "of too few digits does that, or a small term too many.")
@@ -293,7 +294,7 @@ class Judgement:
             return self.compared.get(("float64", s.case.name, part), NOTHING).worst > HONEST
 
         wrong = [s for s in self.seen["float64"] if off(s, name) and s.case.layout == "contiguous"]
-        wrong = [s for s in wrong if _largest(s.case) <= STEEP] or wrong
+        wrong = [s for s in wrong if _largest(tree.leaves(s.case.args)) <= STEEP] or wrong
         wrong.sort(key=lambda s: (not s.case.name.startswith(("plain", "bare")),
                                   sum(np.size(a) for a in tree.leaves(s.case.args))))
         chosen = [*wrong[:2], *[s for s in wrong[2:] if not off(s, "y")][:1]]
@@ -369,12 +370,6 @@ class Judgement:
         errors = np.where(np.isfinite(found), found, 0)
         return bool((errors.mean(0) ** 2).sum() > SYSTEMATIC * (errors**2).mean(0).sum())
 
-    def _largest(self, name: str, stage: str, case: str) -> float:
-        """The largest number of a part in a case."""
-        s = next(s for s in self.seen[stage] if s.case.name == case)
-        return max((float(np.abs(np.where(np.isfinite(w.value), w.value, 0)).max(initial=0))
-                    for w in s.bounds.parts()[name]), default=0.0) or 1.0
-
     def _map(self, stage: str, case: str, name: str) -> Map | None:
         """Where the error of a part sits, in one case."""
         s = next((s for s in self.seen[stage] if s.case.name == case), None)
@@ -394,8 +389,9 @@ class Judgement:
                    float(wanted.value[at]), float(wanted.error[at]))
 
 
-def _largest(case: Case) -> float:
-    return max(float(np.abs(a[np.isfinite(a)]).max(initial=0)) for a in tree.leaves(case.args) if a.dtype.kind == "f")
+def _largest(arrays: Iterable[np.ndarray]) -> float:
+    """The largest finite number in floating-point arrays; 0 where there is none."""
+    return max((float(np.abs(a[np.isfinite(a)]).max(initial=0)) for a in arrays if a.dtype.kind == "f"), default=0.0)
 
 
 def axes_of(op: Any, part: str, ndim: int) -> tuple[str, ...]:
