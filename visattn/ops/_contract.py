@@ -129,7 +129,7 @@ def _check(signature: inspect.Signature, arguments: dict[str, Any], dtypes: tupl
 
 def _axes_in_common() -> AbstractContextManager[None]:
     """jaxtyped("context"), which would import JAX at its first call, to shorten JAX's tracebacks: half a second."""
-    flag, _decorator._tb_flag = _decorator._tb_flag, False
+    flag, _decorator._tb_flag = getattr(_decorator, "_tb_flag", False), False      # of its own, and not promised
     try:
         return jaxtyped("context")
     finally:
