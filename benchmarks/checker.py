@@ -3,12 +3,14 @@
     python benchmarks/checker.py                # times of right and wrong functions, then every hostile file
     python benchmarks/checker.py --times        # the times alone
 
-Each line is one run of the command `visattn check` in a process of its own, as a person would run it.  A time is wall
-time, the median of three; the machine should be idle.
+Each line is one run of the command `visattn check` in a process of its own, as a person would run it: with compiled
+modules beside the sources, as after every installation.  A time is wall time, the median of three; the machine should
+be idle.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -30,9 +32,9 @@ import numpy as np
 from visattn import ops
 def forward(*args, **options):
     y, cache = ops.{op}.forward(*args, **options)
-    return y + np.sin(y) / 4, cache
+    return y + {in_y} * np.sin(y), cache
 def backward(dy, cache):
-    return tuple(dx + np.sin(dx) / 4 for dx in ops.{op}.backward(dy, cache))
+    return tuple(dx + {in_dx} * np.sin(dx) for dx in ops.{op}.backward(dy, cache))
 '''
 ALONE = '''"""A softmax that needs NumPy only."""
 import numpy as np
@@ -60,14 +62,15 @@ def check(target: Path, op: str, *more: str) -> tuple[float, int, dict]:
     """(seconds, exit status, report) of one run of the command."""
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", "from visattn.cli import main; raise SystemExit(main())", "check",
-                           str(target), "--op", op, "--json", *more], capture_output=True, text=True, check=False)
+                           str(target), "--op", op, "--json", *more], capture_output=True, text=True, check=False,
+                          env={k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"})
     seconds = time.perf_counter() - start
     return seconds, done.returncode, json.loads(done.stdout) if done.stdout else {"verdict": done.stderr.strip()}
 
 
 def times(folder: Path) -> Table:
     """For each operator a right function, one with the first mistake of its output, one with the first of its gradient,
-    and one in which both are wrong as nobody has foreseen.
+    and functions in which the output, the gradient, or both are wrong as nobody has foreseen.
     """
     table = Table("operator", "function", "verdict", "seconds", "allowed", box=None)
     alone = folder / "softmax.py"
@@ -78,18 +81,20 @@ def times(folder: Path) -> Table:
     for name, allowed in TIMED.items():
         listed = changes.own(getattr(ops, name).__name__)
         wrong = {changes.function_of(c): c.name for c in reversed(listed) if c.kind == "mistake"}
-        for what, mistake in (("right", ""), ("wrong output", wrong.get("forward", "")),
-                              ("wrong gradient", wrong.get("backward", "")), ("unknown mistakes", "")):
-            if what.startswith("wrong") and not mistake:
-                continue
-            file = folder / f"{name}_{what.replace(' ', '_')}.py"
-            text = UNKNOWN if what == "unknown mistakes" else SKELETON
-            file.write_text(text.format(title=what, op=name, mistake=mistake))
+        files = {"right": SKELETON.format(title="right", op=name, mistake="")}
+        for part, function in (("output", "forward"), ("gradient", "backward")):
+            if function in wrong:
+                files[f"wrong {part}: {wrong[function]}"] = SKELETON.format(title=part, op=name, mistake=wrong[function])
+        for part, in_y, in_dx in (("output", 0.25, 0), ("gradient", 0, 0.25), ("output and gradient", 0.25, 0.25)):
+            files[f"unknown {part}"] = UNKNOWN.format(title=part, op=name, in_y=in_y, in_dx=in_dx)
+        for what, text in files.items():
+            file = folder / f"{name}_{what.partition(':')[0].replace(' ', '_')}.py"
+            file.write_text(text)
             # The file calls visattn, which the child cannot see: it runs in the command's own process.
             runs = [check(file, name, "--trust") for _ in range(3)]
             seconds = statistics.median(run[0] for run in runs) + extra
-            table.add_row(name, f"{what}{': ' + mistake if mistake else ''}", runs[0][2]["verdict"], f"{seconds:.1f}",
-                          f"{allowed:.0f}", style="" if seconds <= allowed else "red")
+            table.add_row(name, what, runs[0][2]["verdict"], f"{seconds:.1f}", f"{allowed:.0f}",
+                          style="" if seconds <= allowed else "red")
     return table
 
 

@@ -77,7 +77,7 @@ def make(op: ModuleType, maker: Callable[..., Any], name: str, p: Precision, see
                 return None
             args, options = fit(drawn[0], p), {k: fit(v, p) if tree.is_leaf(v) else v for k, v in drawn[1].items()}
             y, _ = op.forward(*args, **options)
-            dy = cotangent(y, rng, p)
+            dy = cotangent(y, rng, p, getattr(maker, "scale", 1.0))
             if not general_one or smooth(op, args, options, dy, rng):
                 catches = " ".join((maker.__doc__ or "").split())
                 return Case(name, catches, seed, args, options, dy, getattr(maker, "layout", "contiguous"))
@@ -102,9 +102,9 @@ def _results(op: Any, args: Any, options: Any, dy: Any) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in (*tree.leaves(y), *tree.leaves(op.backward(dy, cache)))]
 
 
-def cotangent(y: Any, rng: Any, p: Precision) -> Any:
+def cotangent(y: Any, rng: Any, p: Precision, scale: float = 1.0) -> Any:
     """A random dy for an output y."""
-    return fit(tree.map(lambda u: np.asarray(rng.normal(size=u.shape)), y), p)
+    return fit(tree.map(lambda u: scale * np.asarray(rng.normal(size=u.shape)), y), p)
 
 
 def fit(t: Any, p: Precision) -> Any:
@@ -119,20 +119,21 @@ def general(op: ModuleType) -> dict[str, Callable[..., Any]]:
     made: dict[str, Callable[..., Any]] = {}
 
     def case(name: str, catches: str, change: Callable[..., Any] = lambda args, options, rng: (args, options),
-             layout: str = "contiguous") -> None:
+             layout: str = "contiguous", scale: float = 1.0) -> None:
         def maker(rng: Any) -> Any:
             args, options = op.example(rng)
             changed = change(tuple(args), options, rng)
             return changed if changed and takes(op, *changed) else None
 
-        maker.__doc__, maker.general, maker.layout = catches, True, layout              # type: ignore[attr-defined]
+        maker.__doc__, maker.general = catches, True                                    # type: ignore[attr-defined]
+        maker.layout, maker.scale = layout, scale                                       # type: ignore[attr-defined]
         made[name] = maker
 
     for i in range(DRAWS):
         case(f"plain_{i}", "the operator's own example: sizes that all differ, gates that are open")
     case("bare", "nothing but what is required: what the defaults are", lambda a, o, rng: required(op, a, o))
-    case("tiny", "numbers a thousand times smaller: an ε in the wrong place, products that underflow",
-         lambda a, o, rng: (first(a, lambda x: x / 1024), o))
+    case("tiny", "numbers a thousand times smaller, with digits to the last: an ε in the wrong place, products that "
+         "underflow, sums in coarser arithmetic", lambda a, o, rng: (first(a, lambda x: x / 1000), o), scale=1 / 3)
     case("offset", "a large common offset: variances by differences of squares, sums in low precision",
          lambda a, o, rng: (first(a, lambda x: x + 8), o))
     case("outlier", "one feature twenty times larger: errors that hide behind the largest number", _outlier)

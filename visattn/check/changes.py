@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
+from itertools import pairwise
 from types import CodeType, ModuleType
 from typing import Literal, NamedTuple
 
@@ -139,7 +140,8 @@ def _rebuild(module: ModuleType, changes: dict[str, tuple[Change, ...]], done: d
         if mine != made_in(module) or any(vars(module)[name] is not part for name, part in below.items()):
             copy = ModuleType(module.__name__, module.__doc__)
             vars(copy).update(vars(module) | below | {"__changes__": mine})
-            exec(_formulas(module.__name__, mine), vars(copy))
+            for formula in _formulas(module.__name__, mine):
+                exec(formula, vars(copy))
             done[module.__name__] = copy
         else:
             done[module.__name__] = module
@@ -147,9 +149,17 @@ def _rebuild(module: ModuleType, changes: dict[str, tuple[Change, ...]], done: d
 
 
 @cache
-def _formulas(module: str, changes: tuple[Change, ...]) -> CodeType:
+def _formulas(module: str, changes: tuple[Change, ...]) -> tuple[CodeType, ...]:
     """The code of a module's constants and functions, without types and doors."""
-    tree = ast.parse(changed_source(module, changes))
+    changed = f"<{module} with {', '.join(c.name for c in changes)}>"
+    return tuple(code for was, text in zip(_statements(module), _changed(module, changes), strict=True)
+                 for code in _compiled(text, f"<{module}>" if was == text else changed))
+
+
+@cache
+def _compiled(text: str, file: str) -> tuple[CodeType, ...]:
+    """The code of a statement, in a tuple; none of an import, which a copy has from its original."""
+    tree = ast.parse(text)
     tree.body = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.Assign))]
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
@@ -157,8 +167,7 @@ def _formulas(module: str, changes: tuple[Change, ...]) -> CodeType:
             node.decorator_list = [d for d in node.decorator_list if _name(d) != "checked"]
             for arg in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
                 arg.annotation = None
-    return compile(tree, f"<{module} with {', '.join(c.name for c in changes) or 'changed parts'}>", "exec",
-                   dont_inherit=True)
+    return (compile(tree, file, "exec", dont_inherit=True),) if tree.body else ()
 
 
 def _name(decorator: ast.expr) -> str:
@@ -169,20 +178,33 @@ def _name(decorator: ast.expr) -> str:
 
 def changed_source(module: str, changes: Iterable[Change]) -> str:
     """The text of a module with these changes in it."""
-    lines = _source(module).splitlines()
+    return "".join(_changed(module, changes))
+
+
+def _changed(module: str, changes: Iterable[Change]) -> list[str]:
+    """The statements of a module with these changes in them."""
+    statements = _statements(module)
+    lines = [(number, line) for number, text in enumerate(statements) for line in text.splitlines()]
     for change in changes:
         wanted = [line.strip() for line in change.line.strip().splitlines()]
-        places = [i for i in range(len(lines)) if [_code(line) for line in lines[i:i + len(wanted)]] == wanted]
+        code = [_code(line) for _, line in lines]
+        places = [i for i in range(len(code)) if code[i] == wanted[0] and code[i:i + len(wanted)] == wanted]
         if len(places) != 1:
             raise LookupError(f"{change.name}: {change.line!r} stands {len(places)} times in {module}, not once")
-        indent = lines[places[0]][:len(lines[places[0]]) - len(lines[places[0]].lstrip())]
-        lines[places[0]:places[0] + len(wanted)] = [indent + line for line in change.instead.strip("\n").splitlines()]
-    return "\n".join(lines) + "\n"
+        number, first = lines[places[0]]
+        indent = first[:len(first) - len(first.lstrip())]
+        lines[places[0]:places[0] + len(wanted)] = [
+            (number, indent + line) for line in change.instead.strip("\n").splitlines()]
+    return ["".join(f"{line}\n" for number, line in lines if number == this) for this in range(len(statements))]
 
 
 @cache
-def _source(module: str) -> str:
-    return inspect.getsource(import_module(module))
+def _statements(module: str) -> tuple[str, ...]:
+    """The text of a module, cut before each of its statements."""
+    lines = inspect.getsource(import_module(module)).splitlines(keepends=True)
+    starts = [min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))]) - 1
+              for node in ast.parse("".join(lines)).body]
+    return tuple("".join(lines[a:b]) for a, b in pairwise([0, *starts[1:], len(lines)]))
 
 
 def _code(line: str) -> str:
@@ -192,9 +214,32 @@ def _code(line: str) -> str:
 
 def function_of(change: Change) -> str:
     """The function whose line a change is: "forward", "backward", or the name of a helper."""
-    tree = ast.parse(_source(change.op))
-    wanted = change.line.strip().splitlines()[0].strip()
-    number = next(i for i, line in enumerate(_source(change.op).splitlines(), 1) if _code(line) == wanted)
-    inside = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)
-              and node.lineno <= number <= (node.end_lineno or node.lineno)]
-    return inside[0] if inside else ""
+    texts = zip(_statements(change.op), _changed(change.op, [change]), strict=True)
+    return _names(next((was for was, text in texts if was != text), ""))[0]
+
+
+def felt_by_forward(op: ModuleType, change: Change) -> bool:
+    """May a change move the output of an operator?  Not where forward never comes to run its line."""
+    return "def " in change.instead or function_of(change) in _run_by_forward(op)
+
+
+@cache
+def _run_by_forward(op: ModuleType) -> frozenset[str]:
+    """The names of the functions, of an operator and of those it is made of, that its forward may come to run."""
+    mentions: dict[str, set[str]] = {}
+    for module in (op, *parts(op)):
+        for text in _changed(module.__name__, made_in(module)):
+            name, others = _names(text)
+            mentions.setdefault(name, set()).update(others)
+    names = {"", "forward"}                                     # "": what stands outside of functions
+    while more := set().union(*(mentions[name] for name in names)) & mentions.keys() - names:
+        names |= more
+    return frozenset(names)
+
+
+@cache
+def _names(text: str) -> tuple[str, frozenset[str]]:
+    """The name of the function that a statement defines, "" for none, and all names in it."""
+    tree = ast.parse(text)
+    defined = next((node.name for node in tree.body if isinstance(node, ast.FunctionDef)), "")
+    return defined, frozenset(getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(tree))

@@ -92,7 +92,8 @@ def check_(
     where = parse_target(target) if target else Target("", "", "")
     operator = chosen(op, where)
     options, places = given(operator, option or [], weights or [])
-    tried = asked(operator, precision, seed, only, options)
+    wanted = only or (None if list_cases or options else [])    # all, where it depends on them
+    tried = asked(operator, precision, seed, wanted, options)
     if list_cases:
         show_cases(tried, as_json)
         return
@@ -256,7 +257,7 @@ def asked(operator: Any, precision: str | None, seed: int, only: list[str] | Non
     """The cases in question; what there is not, and an option that fits none of them, is said before any work."""
     from visattn.check import cases
 
-    tried = cases.cases(operator, precision or "float32", seed, only or None)
+    tried = cases.cases(operator, precision or "float32", seed, only)
     problem = None
     for case in tried:
         try:

@@ -9,6 +9,8 @@ import numpy as np
 
 from visattn.check.tolerance import Within
 
+LEAST = 5e-324              # a bound of zero, for a division
+
 
 class Compared(NamedTuple):
     """How one array compares."""
@@ -24,8 +26,15 @@ def compare(got: np.ndarray, wanted: Within) -> Compared:
     got, value, bound = np.asarray(got, float), wanted.value, wanted.error
     with np.errstate(all="ignore"):
         off = np.abs(got - value)
+        ratio = off / np.fmax(bound, LEAST)
+        if np.isfinite(off).all():
+            return Compared(ratio, float(ratio.max(initial=0.0)), False, _share(np.isfinite(bound)))
         same = (got == value) | (np.isnan(got) & np.isnan(value))
-        ratio = np.where(same, 0.0, np.where(np.isfinite(off), off / np.where(bound > 0, bound, 5e-324), np.inf))
+        ratio = np.where(same, 0.0, np.where(np.isfinite(off), ratio, np.inf))
     ratio = np.where(np.isinf(bound), 0.0, ratio)
     broken = bool((np.isfinite(value) & ~np.isfinite(got) & np.isfinite(bound)).any())
-    return Compared(ratio, float(ratio.max(initial=0.0)), broken, float(np.isfinite(bound).mean() if bound.size else 1))
+    return Compared(ratio, float(ratio.max(initial=0.0)), broken, _share(np.isfinite(bound)))
+
+
+def _share(known: np.ndarray) -> float:
+    return float(known.mean()) if known.size else 1.0

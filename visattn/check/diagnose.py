@@ -28,7 +28,8 @@ TELLS = 4.0                 # bounds by which a case must tell a mistake from th
 NEAR = 0.02                 # of the mistake's own effect: what a first look lets through
 SLACK = 1.5                 # bounds of the mistake's arithmetic that the answer may be off
 PAIRS = 2000                # pairs of mistakes that are tried at most
-UNLIKELY = 200              # and of those, unlikely ones
+RANKED = 6                  # right and wrong cases each by which pairs are ranked
+UNLIKELY = 100              # and of those, unlikely ones
 
 Changes = tuple[Change, ...]
 
@@ -61,15 +62,22 @@ class Explained(NamedTuple):
 
 class Tried:
     """What an operator gives in a case, computed when it is asked for: in float64, or in float32 where that is the
-    precision, since what overflows there must overflow here."""
+    precision, since what overflows there must overflow here.
 
-    def __init__(self, op: Any, case: Case, p: Precision) -> None:
-        self.op, self.case = op, case
+    like        what another operator gives, whose forward is the same
+    """
+
+    def __init__(self, op: Any, case: Case, p: Precision, like: "Tried | None" = None) -> None:
+        self.op, self.case, self.like = op, case, like
         self.dtype = np.float32 if p.dtype == "float32" else np.float64
 
     @cached_property
     def _forward(self) -> Any:
-        """(y, cache); None if it raises: a change need not fit these shapes, or another change."""
+        """(y, cache), which nobody may write in; None if it raises: a change need not fit these shapes, or another
+        change."""
+        return memory.unwritable(self._run()) if self.like is None else self.like._forward
+
+    def _run(self) -> Any:
         args = tree.cast(self.case.args, self.dtype)
         options = {key: tree.cast(value, self.dtype) if tree.is_leaf(value) else value
                    for key, value in self.case.options.items()}
@@ -83,12 +91,14 @@ class Tried:
     def _gradients(self) -> dict[str, list[np.ndarray]]:
         """By name; none if backward raises, as where the output has another shape than its cotangent."""
         names = tolerance.names_of_gradients(self.op, self.case.args)
-        try:
-            with np.errstate(all="ignore"):
-                grads = self.op.backward(tree.cast(self.case.dy, self.dtype), self._forward[1])
-            return {name: arrays(grad) for name, grad in zip(names, grads, strict=True)}
-        except Exception:
-            return {}
+        for forward in (lambda: self._forward, self._run):      # once more with a cache of its own to write in
+            try:
+                with np.errstate(all="ignore"):
+                    grads = self.op.backward(tree.cast(self.case.dy, self.dtype), forward()[1])
+                return {name: arrays(grad) for name, grad in zip(names, grads, strict=True)}
+            except Exception:
+                continue
+        return {}
 
     @property
     def raises(self) -> bool:
@@ -106,10 +116,11 @@ class Tried:
         return arrays(self._forward[0])
 
 
-@memory.remembered(lambda op, case, p: (memory.key_of(op), memory.digest(case.args, case.options, case.dy), p.dtype))
-def tried(op: Any, case: Case, p: Precision) -> Tried:
+@memory.remembered(lambda op, case, p, like=None: (memory.key_of(op), memory.digest(case.args, case.options, case.dy),
+                                                   p.dtype))
+def tried(op: Any, case: Case, p: Precision, like: Tried | None = None) -> Tried:
     """What an operator gives in a case."""
-    return Tried(op, case, p)
+    return Tried(op, case, p, like)
 
 
 def arrays(t: Any) -> list[np.ndarray]:
@@ -125,6 +136,7 @@ class Diagnosis:
         self.seen = sorted(seen, key=lambda s: sum(np.size(a) for a in tree.leaves(s.case.args)))
         self.known = [c for c in changes.changes_of(op) if c.kind in ("mistake", "convention")
                       and changes.applies(op, c)]                   # not where a convention took its line
+        self._silent = {c for c in self.known if not changes.felt_by_forward(op, c)}
         self._changed: dict[Changes, ModuleType] = {}
         self._tried: dict[tuple[Changes, str], Tried] = {}
         self._near: dict[tuple[Changes, str, str], bool] = {}
@@ -200,9 +212,12 @@ class Diagnosis:
                  and self._moves((c,), parts)]
         if len(known) < 2:
             return
-        moves = np.array([[any(self.tells((c,), s, part) for part in parts) for s in self.seen] for c in known])
-        near = np.array([[all(self.near((c,), s, part) for part in parts) for s in self.seen] for c in known])
-        wrong = np.array([s.case.name in self.wrong(parts) for s in self.seen])
+        off = self.wrong(parts)
+        looked = [s for s in self.seen if s.case.name not in off][:RANKED] + \
+                 [s for s in self.seen if s.case.name in off][:RANKED]
+        moves = np.array([[any(self.tells((c,), s, part) for part in parts) for s in looked] for c in known])
+        near = np.array([[all(self.near((c,), s, part) for part in parts) for s in looked] for c in known])
+        wrong = np.array([s.case.name in off for s in looked])
         ranked = []
         for a, b in itertools.combinations(range(len(known)), 2):
             if (known[a].op, known[a].line) != (known[b].op, known[b].line):
@@ -222,7 +237,8 @@ class Diagnosis:
         key = some, s.case.name
         if key not in self._tried:
             of = tried if len(some) < 2 else Tried              # pairs are many, and each is tried once
-            self._tried[key] = of(self.changed(some), s.case, self.p)
+            felt = self._felt(some, "y")
+            self._tried[key] = of(self.changed(some), s.case, self.p, None if felt == some else self.tried(felt, s))
         return self._tried[key]
 
     def changed(self, some: Changes) -> ModuleType:
@@ -231,8 +247,13 @@ class Diagnosis:
             self._changed[some] = changes.changed(self.op, *some)
         return self._changed[some]
 
+    def _felt(self, some: Changes, part: str) -> Changes:
+        """Those of the changes that this part may depend on: the output feels no change of a backward."""
+        return tuple(c for c in some if c not in self._silent) if part == "y" else some
+
     def near(self, some: Changes, s: Seen, part: str) -> bool:
         """The first look: do these changes give what was seen, or nearly?"""
+        some = self._felt(some, part)
         key = some, s.case.name, part
         if key not in self._near:
             self._near[key] = self._is_near(self.tried(some, s), s, part)
@@ -257,6 +278,7 @@ class Diagnosis:
 
     def tells(self, some: Changes, s: Seen, part: str) -> bool:
         """Does this case tell the changes from the reference, in this part?"""
+        some = self._felt(some, part)
         key = some, s.case.name, part
         if key not in self._tells:
             mine, right = self.tried(some, s).part(part), s.bounds.parts().get(part)
@@ -315,7 +337,7 @@ class Diagnosis:
         off = [(name, i, got, wanted) for name, i, got, wanted in pairs if compare(got, wanted).worst > 1]
         if not off or any(self._beyond_rounding(got, wanted) for *_, got, wanted in off):
             return bool(off)
-        wide = tolerance.bounds(self.op, s.case.args, s.case.options, s.case.dy, self.p).parts()
+        wide = tolerance.widened(s.bounds, self.op, s.case.args, s.case.options, s.case.dy).parts()
         return any(compare(got, wide[name][i]).worst > 1 for name, i, got, _ in off)
 
     def _beyond_rounding(self, got: np.ndarray, wanted: Within) -> bool:

@@ -38,6 +38,7 @@ SEVERE = ("mutated", "changing", "shape", "device", "missing")
 FAILED = ("raised", "resource", "crash", "forged")
 STEEP = 16                  # the largest argument of a case, above which differences are the last resort
 NOTHING = Compared(np.zeros(0), 0.0, False, 0.0)
+Beside = tuple[dict[str, list], dict[str, list[Within]]]            # what came, part by part, and what is right
 
 
 class Judgement:
@@ -53,6 +54,8 @@ class Judgement:
         self.seen: dict[str, list[Seen]] = {p.name: [] for p in self.stages}
         self.compared: dict[tuple[str, str, str], Compared] = {}            # of (precision, case, part)
         self.problems: dict[tuple[str, str], list[Problem]] = {}
+        self._others: dict[tuple[Precision, Precision, str], tolerance.Bounds] = {}
+        self._moved: dict[tuple[str, str, float], list[Beside]] = {}
         self._look()
         self._widen()
         told = (problem.part for found in self.problems.values() for problem in found if problem.part)
@@ -120,17 +123,20 @@ class Judgement:
         """What is outside of the reference's own bound may be right in another way to write it: that is asked of the
         worst case of each part, and of the next, until one is surely wrong, or none is left."""
         wide: set[tuple[str, str]] = set()
+        wrong: set[str] = set()                                 # in a finer precision already
         for stage, part in dict.fromkeys((stage, part) for stage, _, part in self.compared):
-            while True:
+            while part not in wrong:
                 name = max((n for s, n, q in self.compared if (s, q) == (stage, part)),
                            key=lambda n: self.compared[stage, n, part].worst)
-                if self.compared[stage, name, part].worst <= 1 or (stage, name) in wide:
+                worst = self.compared[stage, name, part].worst
+                if worst <= 1 or (stage, name) in wide:
+                    wrong |= {part} if worst > HONEST else set()
                     break
                 wide.add((stage, name))
                 at = next(i for i, seen in enumerate(self.seen[stage]) if seen.case.name == name)
                 seen = self.seen[stage][at]
-                case, dy = seen.case, self.calls.cotangent_of(seen.case)
-                bounds = tolerance.bounds(self.op, case.args, case.options, dy, PRECISIONS[stage])
+                bounds = tolerance.widened(seen.bounds, self.op, seen.case.args, seen.case.options,
+                                           self.calls.cotangent_of(seen.case))
                 self.seen[stage][at] = seen._replace(bounds=bounds)
                 self._compare(stage, self.seen[stage][at])
 
@@ -306,7 +312,8 @@ class Judgement:
         finer = [q.name for q in self.stages if FINEST_FIRST.index(q.name) < FINEST_FIRST.index(stage)]
         right_before = any(self._worst(q, name) <= HONEST for q in finer if self.seen.get(q))
         candidates: list[tuple[str, Precision]] = []
-        for unit in ("float32", "float16", "bfloat16"):
+        # What is lost in coarse sums stays the same where the arguments move: nothing else tells it from a wrong formula.
+        for unit in ("float32", "float16", "bfloat16") if right_before else ():
             if PRECISIONS[unit].stored > p.accumulate:
                 candidates.append((f"sums are kept in {unit}", p.accumulating(PRECISIONS[unit].stored)))
         for coarse in FINEST_FIRST[FINEST_FIRST.index(p.name) + 1:]:
@@ -314,9 +321,10 @@ class Judgement:
                 candidates.append((f"its errors are those of {coarse}", PRECISIONS[coarse]))
         candidates.sort(key=lambda c: max(c[1].accumulate, c[1].operand * 0.999))
         # An honest error is a fraction of its bound: the finest arithmetic of which it is at most half is likely.
-        off = [(self._off(name, stage, q), says, q) for says, q in candidates]
+        off = [(self._off(name, stage, q), says, q) for says, q in candidates
+               if right_before or self._off(name, stage, q, most=1) <= HONEST and not self._systematic(name, stage, q)]
         for error, says, q in sorted(off, key=lambda found: found[0] > LIKELY):
-            if error <= HONEST and (right_before or not self._systematic(name, stage, q)):
+            if error <= HONEST:
                 return (f"The right formula in coarser arithmetic than {p.name}: {says}. Check it as what it is, or "
                         f"compute in {p.name}.")
         if right_before:
@@ -328,15 +336,13 @@ class Judgement:
         return max((c.worst for (s, _, part), c in self.compared.items() if s == stage and part == name),
                    default=np.inf)
 
-    def _off(self, name: str, stage: str, q: Precision) -> float:
-        """The largest error of a part in bounds of another precision; or the first that is too large for honest
-        arithmetic, looking at the worst cases first."""
+    def _off(self, name: str, stage: str, q: Precision, most: int | None = None) -> float:
+        """The largest error of a part in bounds of another precision, in all or so many cases; or the first that is too
+        large for honest arithmetic, looking at the worst cases first."""
         largest = 0.0
         fitting = [s for s in self.seen[stage] if s.fits(name)]
-        for s in sorted(fitting, key=lambda s: -self.compared[stage, s.case.name, name].worst):
-            with np.errstate(all="ignore"):
-                coarse = tolerance.bounds(self.op, s.case.args, s.case.options, s.case.dy, q,
-                                          all_ways=False).parts()[name]
+        for s in sorted(fitting, key=lambda s: -self.compared[stage, s.case.name, name].worst)[:most]:
+            coarse = self._in_another(q, s).parts()[name]
             for got, wanted, mine in zip(s.parts[name], coarse, s.bounds.parts()[name], strict=True):
                 room = Within(wanted.value, np.maximum(wanted.error, mine.error))
                 largest = max(largest, compare(got, room).worst)
@@ -344,31 +350,42 @@ class Judgement:
                 break
         return largest
 
+    def _in_another(self, q: Precision, s: Seen) -> tolerance.Bounds:
+        """The bounds of another precision for what was answered in this one, made once for all parts."""
+        key = q, s.bounds.precision, s.case.name
+        if key not in self._others:
+            self._others[key] = tolerance.bounds(self.op, s.case.args, s.case.options, s.case.dy, q, all_ways=False)
+        return self._others[key]
+
     def _systematic(self, name: str, stage: str, q: Precision) -> bool:
         """Is the error the same when the arguments move a little?  Rounding errors are not."""
-        p = PRECISIONS[stage]
         worst = max((s for s in self.seen[stage] if s.fits(name)),
                     key=lambda s: self.compared[stage, s.case.name, name].worst)
-        rng, found = Integers(self.calls.seed, "nudge"), []
-        size = 16 * max(q.stored, q.operand)
-
-        def nudge(a: np.ndarray) -> np.ndarray:
-            return a * (1 + size * rng.uniform(-1, 1, size=a.shape))
-
-        for _ in range(NUDGES):
-            case = worst.case._replace(args=fit(tree.map(nudge, worst.case.args), p),
-                                       dy=fit(tree.map(nudge, worst.case.dy), p))
-            answer = self.calls.call(case, p, repeat=1)
-            if not answer.y:
-                return True
-            right = tolerance.bounds(self.op, case.args, case.options, self.calls.cotangent_of(case), p)
-            parts = self._arranged(stage, case.name, case, answer, right)
+        found = []
+        for parts, right in self._nudged(stage, worst.case, 16 * max(q.stored, q.operand)):
             if name not in parts:
                 return True
-            found.append(np.concatenate([(got - wanted.value).ravel()
-                                         for got, wanted in zip(parts[name], right.parts()[name])]))
+            found.append(np.concatenate([(got - wanted.value).ravel() for got, wanted in zip(parts[name], right[name])]))
         errors = np.where(np.isfinite(found), found, 0)
         return bool((errors.mean(0) ** 2).sum() > SYSTEMATIC * (errors**2).mean(0).sum())
+
+    def _nudged(self, stage: str, case: Case, size: float) -> list[Beside]:
+        """What the function gives, and what is right, where every number of a case moves by so much of itself."""
+        key = stage, case.name, size
+        if key not in self._moved:
+            p, rng = PRECISIONS[stage], Integers(self.calls.seed, "nudge")
+
+            def nudge(a: np.ndarray) -> np.ndarray:
+                return a * (1 + size * rng.uniform(-1, 1, size=a.shape))
+
+            self._moved[key] = []
+            for _ in range(NUDGES):
+                moved = case._replace(args=fit(tree.map(nudge, case.args), p), dy=fit(tree.map(nudge, case.dy), p))
+                answer = self.calls.call(moved, p, repeat=1)
+                right = tolerance.exact(self.op, moved.args, moved.options, self.calls.cotangent_of(moved), p)
+                parts = self._arranged(stage, case.name, moved, answer, right) if answer.y else {}
+                self._moved[key].append((parts, right.parts()))
+        return self._moved[key]
 
     def _map(self, stage: str, case: str, name: str) -> Map | None:
         """Where the error of a part sits, in one case."""

@@ -62,30 +62,39 @@ def bounds(op: Any, args: Sequence[Any], options: dict[str, Any] | None = None, 
     p = named(precision)
     if accumulate is not None:
         p = p.accumulating(named(accumulate).stored)
-    return _bounds(op, args, options or {}, dy, p, all_ways)
+    found = _bounds(op, args, options or {}, dy, p)
+    return widened(found, op, args, options or {}, dy) if all_ways else found
 
 
-@memory.remembered(lambda op, args, options, dy, p, all_ways: (memory.key_of(op), memory.digest(args, options, dy), p,
-                                                               all_ways))
-def _bounds(op: Any, args: Sequence[Any], options: dict[str, Any], dy: Any, p: Precision, all_ways: bool) -> Bounds:
-    with np.errstate(all="ignore"):
-        y, grads = _values(op, args, options, dy)
-    ways = _ways(op) if isinstance(op, ModuleType) else (op,)
-    for i, way in enumerate(ways if all_ways else ways[:1]):
-        near_y, near_grads = _run(way, args, options, dy, p)
-        y = [_wider(one, other, i) for one, other in zip(y, near_y, strict=True)]
-        grads = {name: [_wider(one, other, i) for one, other in zip(leaves, near_grads[name], strict=True)]
-                 for name, leaves in grads.items()}
+@memory.remembered(lambda op, args, options, dy, p: (memory.key_of(op), memory.digest(args, options, dy), p))
+def _bounds(op: Any, args: Sequence[Any], options: dict[str, Any], dy: Any, p: Precision) -> Bounds:
+    y, grads, _ = exact(op, args, options, dy, p)
+    near_y, near_grads = _run(_ways(op)[0], args, options, dy, p)
     return memory.unwritable(Bounds(
-        [_stored(leaf, p) for leaf in y],
-        {name: [_stored(leaf, p) for leaf in leaves] for name, leaves in grads.items()}, p))
+        [_stored(leaf, near, p) for leaf, near in zip(y, near_y, strict=True)],
+        {name: [_stored(leaf, near, p) for leaf, near in zip(leaves, near_grads[name], strict=True)]
+         for name, leaves in grads.items()}, p))
 
 
-def _values(op: Any, args: Sequence[Any], options: dict[str, Any], dy: Any) -> Any:
-    """What is exact, with errors of zero still."""
-    y, cache = op.forward(*args, **options)
-    answers = () if dy is None else op.backward(dy, cache)
-    return _named(op, args, y, answers, _exact)
+@memory.remembered(lambda found, op, args, options, dy: (memory.key_of(op), memory.digest(args, options, dy),
+                                                         found.precision))
+def widened(found: Bounds, op: Any, args: Sequence[Any], options: dict[str, Any], dy: Any) -> Bounds:
+    """The bounds of the reference as it stands, with room for every other way to write a line of it."""
+    y, grads, p = found
+    for way in _ways(op)[1:]:
+        other_y, other_grads = _run(way, args, options, dy, p)
+        y = [_wider(leaf, other, p) for leaf, other in zip(y, other_y, strict=True)]
+        grads = {name: [_wider(leaf, other, p) for leaf, other in zip(leaves, other_grads[name], strict=True)]
+                 for name, leaves in grads.items()}
+    return memory.unwritable(Bounds(y, grads, p))
+
+
+def exact(op: Any, args: Sequence[Any], options: dict[str, Any], dy: Any, p: Precision) -> Bounds:
+    """What is right, and no room beside it."""
+    with np.errstate(all="ignore"):
+        y, cache = op.forward(*args, **options)
+        answers = () if dy is None else op.backward(dy, cache)
+    return Bounds(*_named(op, args, y, answers, _exact), p)
 
 
 def _named(op: Any, args: Sequence[Any], y: Any, answers: Sequence[Any], what: Callable[[Any], Within]) -> Any:
@@ -99,9 +108,13 @@ def _exact(a: Any) -> Within:
     return Within(np.asarray(a, float), np.zeros(np.shape(a)))
 
 
-@cache
-def _ways(op: ModuleType) -> tuple[Any, ...]:
+def _ways(op: Any) -> tuple[Any, ...]:
     """The reference, and each other way to write one of its lines; of a changed operator, of the lines that it has."""
+    return _ways_of(op) if isinstance(op, ModuleType) else (op,)
+
+
+@cache
+def _ways_of(op: ModuleType) -> tuple[Any, ...]:
     plain = tuple(c for c in changes.changes_of(op, "plain") if changes.applies(op, c))
     others = (c for c in changes.changes_of(op, "equal") if changes.applies(op, c))
     return tuple(changes.changed(op, *plain, *another) for another in ((), *((change,) for change in others)))
@@ -127,10 +140,10 @@ def names_of_gradients(op: Any, args: Sequence[Any]) -> list[str]:
     return [f"d{name}" for name, a in zip(arguments_of(op), args) if a is not None]
 
 
-@cache
 def arguments_of(op: Any) -> list[str]:
     """The names of the positional arguments."""
-    return [p.name for p in inspect.signature(op.forward).parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    code = inspect.unwrap(op.forward).__code__
+    return list(code.co_varnames[:code.co_argcount])
 
 
 def _within(a: Any) -> Within:
@@ -139,14 +152,14 @@ def _within(a: Any) -> Within:
     return Within(np.asarray(a.value, float), a.error)
 
 
-def _wider(one: Within, other: Within, number: int) -> Within:
-    """The first one's value, and room for both; where the analysis of another way says nothing, for the first."""
-    if number == 0:
-        return Within(one.value, other.error)
-    return Within(one.value, np.where(np.isinf(other.error), one.error, np.maximum(one.error, other.error)))
+def _stored(exact: Within, found: Within, p: Precision) -> Within:
+    """What is exact, and the error found beside it; the result is rounded once more, to be given back."""
+    value = exact.value
+    error = found.error + p.stored * np.abs(np.where(np.isfinite(value), value, 0))
+    return Within(value, error * OWN if p.name == "float64" else error)
 
 
-def _stored(leaf: Within, p: Precision) -> Within:
-    """The result is rounded once more, to be given back."""
-    error = leaf.error + p.stored * np.abs(np.where(np.isfinite(leaf.value), leaf.value, 0))
-    return Within(leaf.value, error * OWN if p.name == "float64" else error)
+def _wider(one: Within, found: Within, p: Precision) -> Within:
+    """Room for another way, too; where its analysis says nothing, for the first."""
+    other = _stored(one, found, p).error
+    return Within(one.value, np.where(np.isinf(other), one.error, np.maximum(one.error, other)))

@@ -31,6 +31,7 @@ __all__ = ["Array", "Bool", "Float", "Integer", "checked", "require"]
 
 DTYPES = ("float32", "float64")          # dtype in = dtype out
 MAY_BE_EMPTY = {"N", "T", "S"}           # batch, queries, keys; so may the leading axes *B
+PLAIN = {type(None), bool, int, float, str}
 REMEMBERED = 4096                        # combinations of shapes per operator
 WEIGHTS = Float[Array, "..."]            # of any shape
 
@@ -96,13 +97,16 @@ def _door(formula: Callable[..., Any], rules: Callable[..., None] | None) -> Cal
 
 def _key(value: Any) -> Any:
     """What a check of `value` depends on, as something hashable; None where that cannot be had."""
-    if hasattr(value, "shape"):
-        return type(value), value.shape, value.dtype
+    kind = type(value)
+    if kind in PLAIN:
+        return kind, value
     if isinstance(value, tuple):
-        parts = tuple(_key(part) for part in value)
-        return None if any(part is None for part in parts) else (type(value), parts)
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return type(value), value
+        parts = tuple(map(_key, value))
+        return None if None in parts else (kind, parts)
+    if hasattr(value, "shape"):
+        return kind, value.shape, value.dtype
+    if isinstance(value, (int, float, str)):
+        return kind, value
     if isinstance(value, types.ModuleType):                      # the namespace of operators that a model takes
         return types.ModuleType, value.__name__
     return None
