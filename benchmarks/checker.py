@@ -83,8 +83,8 @@ def times(folder: Path) -> Table:
         wrong = {changes.function_of(c): c.name for c in reversed(listed) if c.kind == "mistake"}
         files = {"right": SKELETON.format(title="right", op=name, mistake="")}
         for part, function in (("output", "forward"), ("gradient", "backward")):
-            if function in wrong:
-                files[f"wrong {part}: {wrong[function]}"] = SKELETON.format(title=part, op=name, mistake=wrong[function])
+            if mistake := wrong.get(function):
+                files[f"wrong {part}: {mistake}"] = SKELETON.format(title=part, op=name, mistake=mistake)
         for part, in_y, in_dx in (("output", 0.25, 0), ("gradient", 0, 0.25), ("output and gradient", 0.25, 0.25)):
             files[f"unknown {part}"] = UNKNOWN.format(title=part, op=name, in_y=in_y, in_dx=in_dx)
         for what, text in files.items():

@@ -287,3 +287,22 @@ def test_no_mistake_of_backward_is_named_where_the_output_lacks_a_layer_and_has_
     forward.__signature__ = inspect.signature(right.forward)
     report = run("multihead", forward, backward, only=["square", "self_attention", "biased", "plain_0"])
     assert {name for part in report.parts if part.suspect for name in part.suspect.names} == {"no_output_projection"}
+
+
+def test_a_backward_that_writes_in_its_cache_leaves_that_of_others_alone():
+    p, case = PRECISIONS["float64"], judge.cases(ops.relu, "float64")[0]
+
+    class Writes:
+        forward = ops.relu.forward
+
+        @staticmethod
+        def backward(dy, cache):
+            cache.y[...] = 7
+            return (dy * cache.y,)
+
+    like = Tried(ops.relu, case, p)
+    right = like.part("dx")[0].copy()
+    tried = Tried(Writes, case, p, like)
+    np.testing.assert_array_equal(tried.part("dx")[0], 7 * case.dy)
+    np.testing.assert_array_equal(Tried(ops.relu, case, p, like).part("dx")[0], right)
+    np.testing.assert_array_equal(tried.part("y")[0], like.part("y")[0])

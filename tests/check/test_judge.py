@@ -115,6 +115,31 @@ def test_double_precision_computed_in_single_is_said_to_be_that():
     assert "float32" in part(report).says
 
 
+def test_a_running_sum_in_single_is_seen_where_everything_else_is_double():
+    """Also where nothing is multiplied: numbers of few digits would add up exactly."""
+    def forward(x):
+        s = np.zeros(x.shape[:2], np.float32)
+        for i, j in np.ndindex(x.shape[2:]):
+            s += x[:, :, i, j]
+        return s.astype(x.dtype) / (x.shape[2] * x.shape[3])
+
+    report = run("global_average_pool2d", forward)
+    assert report.verdict == "precision"
+    assert "float32" in part(report).says
+
+
+def test_a_gradient_that_is_summed_in_single_is_seen_where_everything_else_is_double():
+    def backward(dy, cache):
+        dx, dw, *b = ops.linear.backward(dy, cache)
+        db = np.zeros(dy.shape[-1], np.float32)
+        for row in dy.reshape(-1, dy.shape[-1]):
+            db += row
+        return dx, dw, *[db.astype(dy.dtype) for _ in b]
+
+    report = run("linear", ops.linear.forward, backward)
+    assert {p.name: p.verdict for p in report.parts} == {"y": "pass", "dx": "pass", "dw": "pass", "db": "precision"}
+
+
 def test_a_small_change_of_the_formula_is_no_matter_of_precision():
     """Off by 1e-9: far below float32, and yet no rounding, for it stays where the arguments move."""
     def forward(x, g, b, eps=1e-5):

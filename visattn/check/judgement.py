@@ -312,7 +312,7 @@ class Judgement:
         finer = [q.name for q in self.stages if FINEST_FIRST.index(q.name) < FINEST_FIRST.index(stage)]
         right_before = any(self._worst(q, name) <= HONEST for q in finer if self.seen.get(q))
         candidates: list[tuple[str, Precision]] = []
-        # What is lost in coarse sums stays the same where the arguments move: nothing else tells it from a wrong formula.
+        # What coarse sums lose stays the same where the arguments move: nothing else tells it from a wrong formula.
         for unit in ("float32", "float16", "bfloat16") if right_before else ():
             if PRECISIONS[unit].stored > p.accumulate:
                 candidates.append((f"sums are kept in {unit}", p.accumulating(PRECISIONS[unit].stored)))
@@ -320,10 +320,10 @@ class Judgement:
             if PRECISIONS[coarse].operand > p.operand:
                 candidates.append((f"its errors are those of {coarse}", PRECISIONS[coarse]))
         candidates.sort(key=lambda c: max(c[1].accumulate, c[1].operand * 0.999))
+        off = [(self._off(name, stage, q), says) for says, q in candidates
+               if right_before or self._rounds(name, stage, q)]
         # An honest error is a fraction of its bound: the finest arithmetic of which it is at most half is likely.
-        off = [(self._off(name, stage, q), says, q) for says, q in candidates
-               if right_before or self._off(name, stage, q, most=1) <= HONEST and not self._systematic(name, stage, q)]
-        for error, says, q in sorted(off, key=lambda found: found[0] > LIKELY):
+        for error, says in sorted(off, key=lambda found: found[0] > LIKELY):
             if error <= HONEST:
                 return (f"The right formula in coarser arithmetic than {p.name}: {says}. Check it as what it is, or "
                         f"compute in {p.name}.")
@@ -357,6 +357,10 @@ class Judgement:
             self._others[key] = tolerance.bounds(self.op, s.case.args, s.case.options, s.case.dy, q, all_ways=False)
         return self._others[key]
 
+    def _rounds(self, name: str, stage: str, q: Precision) -> bool:
+        """May the worst error be one of rounding in another precision?"""
+        return self._off(name, stage, q, most=1) <= HONEST and not self._systematic(name, stage, q)
+
     def _systematic(self, name: str, stage: str, q: Precision) -> bool:
         """Is the error the same when the arguments move a little?  Rounding errors are not."""
         worst = max((s for s in self.seen[stage] if s.fits(name)),
@@ -365,7 +369,8 @@ class Judgement:
         for parts, right in self._nudged(stage, worst.case, 16 * max(q.stored, q.operand)):
             if name not in parts:
                 return True
-            found.append(np.concatenate([(got - wanted.value).ravel() for got, wanted in zip(parts[name], right[name])]))
+            found.append(np.concatenate([(got - wanted.value).ravel()
+                                         for got, wanted in zip(parts[name], right[name])]))
         errors = np.where(np.isfinite(found), found, 0)
         return bool((errors.mean(0) ** 2).sum() > SYSTEMATIC * (errors**2).mean(0).sum())
 

@@ -94,7 +94,8 @@ def exact(op: Any, args: Sequence[Any], options: dict[str, Any], dy: Any, p: Pre
     with np.errstate(all="ignore"):
         y, cache = op.forward(*args, **options)
         answers = () if dy is None else op.backward(dy, cache)
-    return Bounds(*_named(op, args, y, answers, _exact), p)
+    values, grads = _named(op, args, y, answers, _exact)
+    return Bounds(values, grads, p)
 
 
 def _named(op: Any, args: Sequence[Any], y: Any, answers: Sequence[Any], what: Callable[[Any], Within]) -> Any:
