@@ -70,7 +70,9 @@ def test_a_missing_required_argument_is_named():
 
 
 def test_a_missing_required_option_is_named():
-    assert "no place for align_corners" in fit(lambda x, grid: None, spec_of(ops.grid_sample)).problem
+    said = fit(lambda x, grid: None, spec_of(ops.grid_sample)).problem
+    assert "no place for align_corners" in said
+    assert "say its value: --option align_corners=..., in Python options={'align_corners': ...}" in said
 
 
 def test_two_parameters_of_one_meaning_are_refused():

@@ -219,6 +219,27 @@ def nan_rows(q, k, v, mask=None):
         return softmax(a if mask is None else np.where(mask, a, a.dtype.type(-np.inf))) @ v
 
 
+def test_a_mask_one_key_short_is_named_where_it_leaves_the_first_query_nothing():
+    """No other row is ever empty: the convention, NaN, sleeps until the mistake is made."""
+    def forward(q, k, v, is_causal=False):
+        a = np.where(np.arange(k.shape[-2]) < np.arange(q.shape[-2])[:, None], 1, 0) if is_causal else None
+        return nan_rows(q, k, v, None if a is None else a == 1)
+
+    report = run("attention", forward)
+    assert part(report).verdict == "range"
+    assert part(report).suspect.names == ("causal_strict",)
+    assert "empty_rows_are_nan" in [f.value for f in report.findings if f.name == "convention"]
+
+
+def test_nan_and_infinity_are_told_apart():
+    def nan(x, axis=-1):
+        return np.where(x > 1, np.nan, softmax(x, axis))
+
+    assert part(run("softmax", nan)).says.startswith("Not a number, where the exact result is finite: 0/0")
+    infinite = part(run("softmax", lambda x, axis=-1: np.where(x > 1, np.inf, softmax(x, axis))))
+    assert infinite.says.startswith("Infinite, where the exact result is finite")
+
+
 def test_a_convention_is_right_and_is_named_with_the_library():
     report = run("attention", nan_rows)
     assert report.passed

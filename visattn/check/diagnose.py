@@ -206,10 +206,10 @@ class Diagnosis:
 
         Where one of the two makes no difference by itself, the other alone should give what was seen, and where neither
         does, what is right.  A change may still make a difference once another is made: such pairs come later, and not
-        all of them are tried.
+        all of them are tried.  A convention may sleep until then: no row is empty before a mask is one key short.
         """
         known = [c for c in self.known if c.kind in kinds and c not in given and not self._moves((c,), still)
-                 and self._moves((c,), parts)]
+                 and (c.kind == "convention" or self._moves((c,), parts))]
         if len(known) < 2:
             return
         off = self.wrong(parts)
@@ -218,10 +218,12 @@ class Diagnosis:
         moves = np.array([[any(self.tells((c,), s, part) for part in parts) for s in looked] for c in known])
         near = np.array([[all(self.near((c,), s, part) for part in parts) for s in looked] for c in known])
         wrong = np.array([s.case.name in off for s in looked])
+        asleep = moves.sum(1) == 0
         ranked = []
         for a, b in itertools.combinations(range(len(known)), 2):
             if (known[a].op, known[a].line) != (known[b].op, known[b].line):
-                alone = moves[a] & ~moves[b] & ~near[a] | moves[b] & ~moves[a] & ~near[b]
+                alone = np.zeros_like(wrong) if asleep[a] or asleep[b] else (
+                    moves[a] & ~moves[b] & ~near[a] | moves[b] & ~moves[a] & ~near[b])
                 neither = ~moves[a] & ~moves[b] & wrong
                 undone = moves[a] & moves[b] & ~wrong
                 ranked.append((int((alone | neither).sum()), int(undone.sum()), a, b))
@@ -270,8 +272,9 @@ class Diagnosis:
         if not s.fits(part):
             return all(np.allclose(got, leaf, 1e-3, 1e-6, equal_nan=True) for got, leaf in zip(given, mine))
         for got, leaf, right in zip(given, mine, s.bounds.parts()[part], strict=True):
-            effect = difference(leaf, right.value)
-            allowed = 2 * right.error + NEAR * (effect if np.isfinite(effect) else 0.0)
+            with np.errstate(invalid="ignore"):
+                effect = np.abs(leaf - right.value)
+            allowed = 2 * right.error + NEAR * effect[np.isfinite(effect)].max(initial=0.0)
             if compare(got, Within(np.asarray(leaf, float), allowed)).worst > 1:
                 return False
         return True

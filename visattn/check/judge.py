@@ -146,7 +146,11 @@ def _by_convention(first: Judgement) -> tuple[Judgement, list[Finding]] | None:
     if best is None:
         return None
     _, some, again = best
-    return again, [Finding("convention", f"This is how {c.by} does it. {c.says}", c.name) for c in some]
+    findings = [Finding("convention", f"This is how {c.by} does it. {c.says}", c.name) for c in some]
+    if wrong == ["y"] and not _all_right(again):        # the gradients may follow another one beside it
+        again, more = _by_convention(again) or (again, [])
+        findings += more
+    return again, findings
 
 
 def _beside_convention(first: Judgement) -> tuple[Judgement, list[Finding]] | None:

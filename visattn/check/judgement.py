@@ -233,8 +233,11 @@ class Judgement:
             return part._replace(verdict="precision", says=coarse)
         if kind == "range":
             p = PRECISIONS[stage]
-            return part._replace(says=f"Infinite, or not a number, where the exact result is finite: something on the "
-                                      f"way exceeds {p.largest:.3g}, the largest number of {p.dtype}.")
+            beyond = f"beyond {p.largest:.3g}, the largest number of {p.dtype}"
+            if part.map and np.isnan(part.map.got):
+                return part._replace(says="Not a number, where the exact result is finite: 0/0, ∞/∞ or ∞ - ∞ on the "
+                                          f"way, as in a softmax over nothing but -∞, or after something {beyond}.")
+            return part._replace(says=f"Infinite, where the exact result is finite: something on the way is {beyond}.")
         says = "An unknown mistake: none of the known ones gives these numbers."
         right = next(s for s in self.seen[stage] if s.case.name == case).bounds.parts()[name]
         small = part.map and abs(part.map.got - part.map.wanted) / (_largest(w.value for w in right) or 1.0)
@@ -354,7 +357,8 @@ class Judgement:
         """The bounds of another precision for what was answered in this one, made once for all parts."""
         key = q, s.bounds.precision, s.case.name
         if key not in self._others:
-            self._others[key] = tolerance.bounds(self.op, s.case.args, s.case.options, s.case.dy, q, all_ways=False)
+            dy = self.calls.cotangent_of(s.case)
+            self._others[key] = tolerance.bounds(self.op, s.case.args, s.case.options, dy, q, all_ways=False)
         return self._others[key]
 
     def _rounds(self, name: str, stage: str, q: Precision) -> bool:

@@ -233,7 +233,9 @@ def _lacking(fit: Fit, said: str, bare: list[Parameter], missing: list[str], spe
         spare = [p.name for p in fit.parameters if p.name not in fit.places and p.kind not in STARRED]
         hint = f" (is it {' or '.join(spare)}?)" if spare else ""
         itself = ITSELF if "context" in needed and "x" in fit.takes else ""
-        return f"{said} has no place for {', '.join(needed)}{hint}; {spec.op} cannot be computed without{itself}"
+        fixed = "".join(f". If {n} is built in, say its value: --option {n}=..., in Python options={{{n!r}: ...}}"
+                        for n in needed if n in spec.options)
+        return f"{said} has no place for {', '.join(needed)}{hint}; {spec.op} cannot be computed without{itself}{fixed}"
     return ""
 
 
