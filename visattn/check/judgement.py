@@ -63,6 +63,7 @@ class Judgement:
         self.diagnoses = {stage: Diagnosis(op, seen, PRECISIONS[stage]) for stage, seen in self.seen.items() if seen}
         self.explained: list[Explained] = []                                # what the last part was explained by
         self.forward_mistake: tuple[Change, ...] = ()
+        self.unknown = False                                                # is any part wrong in an unknown way?
         y = self._part("y")
         if y.suspect is not None:
             y = self._by_gradients(y)
@@ -238,6 +239,7 @@ class Judgement:
                 return part._replace(says="Not a number, where the exact result is finite: 0/0, ∞/∞ or ∞ - ∞ on the "
                                           f"way, as in a softmax over nothing but -∞, or after something {beyond}.")
             return part._replace(says=f"Infinite, where the exact result is finite: something on the way is {beyond}.")
+        self.unknown = True
         says = "An unknown mistake: none of the known ones gives these numbers."
         right = next(s for s in self.seen[stage] if s.case.name == case).bounds.parts()[name]
         small = part.map and abs(part.map.got - part.map.wanted) / (_largest(w.value for w in right) or 1.0)
@@ -267,7 +269,7 @@ class Judgement:
             if found[:1] == self.of_output[:1]:
                 return found
             return diagnosis.explain([name], given=self.forward_mistake, pairs=False)
-        if not self.output_is_right:                    # and unknown: two known mistakes will not explain this
+        if self.unknown or not self.output_is_right:    # beside what is unknown, two known mistakes are unlikely
             return diagnosis.explain([name], pairs=False)
         return self._singles_then_pairs(diagnosis, [name], still=("y",) if self.output_is_right else ())
 
