@@ -231,6 +231,39 @@ def test_a_mask_one_key_short_is_named_where_it_leaves_the_first_query_nothing()
     assert "empty_rows_are_nan" in [f.value for f in report.findings if f.name == "convention"]
 
 
+def test_a_mistake_of_a_gradient_is_named_also_where_it_reads_nothing_of_a_wrong_forward():
+    """The output overflows; the gradient, from weights of its own, does not, but lacks 1/N."""
+    def forward(logits, labels):
+        with np.errstate(all="ignore"):
+            e = np.exp(logits)
+            each = np.log(e.sum(-1)) - logits[np.arange(len(labels)), labels]
+        return each.mean(), (softmax(logits), labels)
+
+    def backward(dy, cache):
+        p, labels = cache
+        dx = p.copy()
+        dx[np.arange(len(labels)), labels] -= 1
+        return (dx * dy,)
+
+    report = run("cross_entropy", forward, backward)
+    assert {p.name: p.suspect.names for p in report.parts} == {
+        "y": ("no_maximum",), "dlogits": ("gradient_of_the_sum",)}
+
+
+def test_two_conventions_are_recognised_one_of_the_output_and_one_of_a_gradient():
+    op = changes.changed(ops.spatial_gate, *(c for c in changes.own(ops.spatial_gate.__name__)
+                                             if c.name in ("maximum_first", "ties_shared")))
+    report = run("spatial_gate", op.forward, op.backward)
+    assert report.passed
+    assert [f.value for f in report.findings if f.name == "convention"] == ["maximum_first", "ties_shared"]
+
+
+def test_a_mask_read_the_other_way_is_a_convention_also_where_it_leaves_rows_of_nan():
+    report = run("attention", lambda q, k, v, mask=None: nan_rows(q, k, v, None if mask is None else ~mask))
+    assert report.passed
+    assert {f.value for f in report.findings if f.name == "convention"} == {"true_is_ignored", "empty_rows_are_nan"}
+
+
 def test_nan_and_infinity_are_told_apart():
     def nan(x, axis=-1):
         return np.where(x > 1, np.nan, softmax(x, axis))

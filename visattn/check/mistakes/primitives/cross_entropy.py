@@ -39,6 +39,9 @@ CHANGES = [
             "Every class gets ε, not ε / C: the targets do not sum to 1. t = (1 - ε) [c = label] + ε / C."),
     mistake("gradient_of_the_sum", DX, "dlogits = (p - t.astype(p.dtype)) * dy",
             "The gradient lacks 1/N: the loss is a mean over the batch, dx = dy (p - t) / N."),
+    mistake("gradient_of_the_mean_over_classes", DX, "dlogits = (p - t.astype(p.dtype)) * (dy / max(p.size, 1))",
+            "The gradient is divided by the number of classes, too: the loss is a mean over the batch alone, dx = dy "
+            "(p - t) / N."),
     mistake("truth_not_subtracted", DX, "dlogits = p * (dy / max(N, 1))",
             "The truth is not subtracted: dx = dy (p - t) / N, whose rows sum to 0."),
     mistake("only_the_right_class", DX, "dlogits = np.where(true, p - 1, 0) * (dy / max(N, 1))",

@@ -19,6 +19,8 @@ CHANGES = [
             "s = 1 / (1 + np.exp(-y))\nreturn (dy * s * (1 - s),)",
             "The derivative is taken at y, which is σ(x) already: the sigmoid is applied twice. σ' = y (1 - y).",
             "lesson 2"),
+    mistake("derivative_of_the_argument", "return y, Cache(y)", "return y, Cache(x)",
+            "The argument stands where the output belongs, x (1 - x): σ' = y (1 - y) with y = σ(x).", "lesson 2"),
     mistake("derivative_is_the_gate", "return (dy * y * (1 - y),)", "return (dy * y,)",
             "The derivative lacks its second factor: σ' = y (1 - y), which is 0 where a gate is fully open.",
             "lesson 2"),

@@ -116,6 +116,16 @@ CHANGES = [
             "The mean of dp is taken with equal weights: it is weighted by p, dx = p ⊙ (dp - Σ_s dp_s p_s), and only "
             "then "
             "do rows of dx sum to 0.", "lesson 1"),
+    mistake("plain_sum",
+            "dx = dp - np.expand_dims(mean, axis)",
+            "dx = dp - dp.sum(axis, keepdims=True)",
+            "The sum of dp is taken without the weights: dx = p ⊙ (dp - Σ_s dp_s p_s), and only then do rows of dx sum "
+            "to 0.", "lesson 1"),
+    mistake("mean_of_the_row",
+            "dx = dp - np.expand_dims(mean, axis)",
+            "dx = dp - np.expand_dims(mean, axis) / dp.shape[axis]",
+            "What a row has in common is divided by the length of the row: Σ_s dp_s p_s is a mean already, since the "
+            "weights p sum to 1. dx = p ⊙ (dp - Σ_s dp_s p_s).", "lesson 1"),
     mistake("row_sum_over_another_axis",
             "dx = dp - np.expand_dims(mean, axis)",
             "dx = dp - (dp * p).sum((axis % p.ndim - 1) % p.ndim, keepdims=True)",
