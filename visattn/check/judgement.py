@@ -268,8 +268,10 @@ class Judgement:
             found = [e for e in self.of_output if diagnosis.agrees((name,), e.changes)]
             if found[:1] == self.of_output[:1]:
                 return found
-            return (diagnosis.explain([name], given=self.forward_mistake, pairs=False)
-                    or diagnosis.explain([name], pairs=False))          # it may not read what the forward kept
+            found = diagnosis.explain([name], given=self.forward_mistake, pairs=False)
+            if found or not all(s.fits(name) for s in self.seen[stage]):
+                return found
+            return diagnosis.explain([name], pairs=False)               # it may not read what the forward kept
         if self.unknown or not self.output_is_right:    # beside what is unknown, two known mistakes are unlikely
             return diagnosis.explain([name], pairs=False)
         return self._singles_then_pairs(diagnosis, [name], still=("y",) if self.output_is_right else ())
