@@ -29,7 +29,7 @@ NEAR = 0.02                 # of the mistake's own effect: what a first look let
 SLACK = 1.5                 # bounds of the mistake's arithmetic that the answer may be off
 PAIRS = 2000                # pairs of mistakes that are tried at most
 RANKED = 6                  # right and wrong cases each by which pairs are ranked
-UNLIKELY = 100              # and of those, unlikely ones
+UNLIKELY = 200              # and of those, unlikely ones
 
 Changes = tuple[Change, ...]
 
@@ -176,7 +176,9 @@ class Diagnosis:
         """In how many cases changes that give these parts of every answer are told from the reference; else 0."""
         if not self._all_near(parts, some):
             return 0
-        evidence = sum(any(self.tells(some, s, part) for part in parts) for s in self.seen)
+        # Of an output of another shape no cotangent is known: a gradient is evidence of nothing there.
+        evidence = sum(any(self.tells(some, s, part) for part in parts if part == "y" or s.fits("y"))
+                       for s in self.seen)
         return evidence if evidence and self.agrees(parts, some) else 0
 
     def agrees(self, parts: tuple[str, ...], some: Changes) -> bool:
