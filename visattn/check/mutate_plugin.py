@@ -112,7 +112,9 @@ class Plugin:
 
     # How pytest runs: https://docs.pytest.org/en/stable/reference/reference.html#hooks
 
-    def pytest_configure(self) -> None:
+    def pytest_configure(self, config: Any) -> None:
+        if self.files is not None:                              # no other folder is looked through
+            config.args = sorted(self.files)
         self.write()
 
     @pytest.hookimpl(tryfirst=True)
