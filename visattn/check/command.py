@@ -324,8 +324,8 @@ def console() -> Any:
 
 @contextmanager
 def rarely_collecting() -> Iterator[None]:
-    """Python looks for cycles every hundred thousand new objects, not every seven hundred: a twelfth of a check's time
-    goes there otherwise, for next to no garbage."""
+    """Python looks for cycles of garbage every hundred thousand new objects: at its own pace, a twelfth of a check's
+    time goes there."""
     before = gc.get_threshold()
     gc.set_threshold(100_000, *before[1:])
     try:

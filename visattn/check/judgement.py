@@ -131,7 +131,8 @@ class Judgement:
                            key=lambda n: self.compared[stage, n, part].worst)
                 worst = self.compared[stage, name, part].worst
                 if worst <= 1 or (stage, name) in wide:
-                    wrong |= {part} if worst > HONEST else set()
+                    if worst > HONEST:
+                        wrong.add(part)
                     break
                 wide.add((stage, name))
                 at = next(i for i, seen in enumerate(self.seen[stage]) if seen.case.name == name)
